@@ -61,9 +61,24 @@ class BaseBlob(ABC):
     def read_at(self, offset: int, size: int) -> Buffer:
         """Exactly ``size`` bytes from ``offset``."""
 
+    merge_gap = 0
+    """Bytes between two ranges up to which :meth:`read_many` reads across."""
+    merge_limit = 1 << 20
+    """Bytes up to which :meth:`read_many` lets a merged read grow."""
+
     def read_many(self, ranges: Sequence[Range]) -> list[Buffer]:
-        """The bytes of each range, in the order asked; here one after the other."""
-        return [self.read_at(offset, size) for offset, size in ranges]
+        """The bytes of each range, in the order asked; near ones are read as one."""
+        if len(ranges) == 1:
+            return [self.read_at(*ranges[0])]
+        found: list[Buffer] = [b""] * len(ranges)
+        for (start, size), members in coalesce(
+            ranges, gap=self.merge_gap, limit=self.merge_limit
+        ):
+            data = memoryview(self.read_at(start, size))
+            for index in members:
+                offset = ranges[index][0] - start
+                found[index] = data[offset : offset + ranges[index][1]]
+        return found
 
     def close(self) -> None:
         """Nothing is held."""

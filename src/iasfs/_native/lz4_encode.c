@@ -1,0 +1,212 @@
+/* LZ4 blocks, encoded: as much input as fits into a room of fixed size.
+ *
+ * The bytes made are part of what an image is, so they depend on the input, the room and the
+ * level and on nothing else: no machine's byte order, no timing, no memory left from before.
+ * format/purecodec.py makes the same bytes; a change here is a change there.
+ *
+ * Matches are sought among earlier positions that share the hash of their first four bytes:
+ * `head` knows the last such position of each hash (plus one; 0 is none), `previous` the one
+ * before each position, for the last 64 Ki positions.  Level 1 looks at one candidate, enters
+ * only the positions it looks at, and strides ever wider through data without matches.  Level n
+ * above looks at 2^(n-1) candidates, enters every position, and puts a match off by a byte when
+ * the next position has a longer one.
+ *
+ * The format wants the last five bytes of a block to be literals, and the last match to begin
+ * twelve bytes before the end or earlier.  A block may have to end anywhere, because the room
+ * does; so a sequence is written only if behind it there is room for the literals that it would
+ * need to be the last: `tail`.
+ *
+ * Invariants: anchor <= position <= size; bytes before anchor are encoded; used <= capacity,
+ * and room for one more token and its tail is always left. */
+
+#include "core.h"
+
+#include <string.h>
+
+#define MIN_MATCH 4
+#define LAST_LITERALS 5
+#define LAST_MATCH 12
+#define WINDOW 65535
+#define ENOUGH 256 /* a match of this length ends every search */
+#define MAX_BITS 15
+
+struct tables {
+    uint32_t head[1 << MAX_BITS];
+    uint32_t previous[WINDOW + 1];
+};
+
+const size_t iasfs_lz4_tables_size = sizeof(struct tables);
+
+struct encoder {
+    const uint8_t *in;
+    size_t size;
+    uint8_t *out;
+    size_t capacity, used;
+    size_t anchor;
+    size_t entered; /* positions below are in the tables (levels above 1) */
+    unsigned bits, depth;
+    struct tables *tables;
+};
+
+struct match {
+    size_t start, from, length; /* length 0: none */
+};
+
+static unsigned hash(const struct encoder *e, size_t at)
+{
+    const uint8_t *p = e->in + at;
+    uint32_t word = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16
+                    | (uint32_t)p[3] << 24;
+    return (word * 2654435761U) >> (32 - e->bits);
+}
+
+/* Enters a position and answers with the last one of the same hash, plus one. */
+static uint32_t enter(struct encoder *e, size_t at)
+{
+    uint32_t *head = &e->tables->head[hash(e, at)];
+    uint32_t before = *head;
+    e->tables->previous[at & WINDOW] = before;
+    *head = (uint32_t)at + 1;
+    return before;
+}
+
+/* How many bytes at `from` and at `at` agree, looking no further than the last literals. */
+static size_t agreement(const struct encoder *e, size_t from, size_t at)
+{
+    const uint8_t *p = e->in + from, *q = e->in + at;
+    size_t limit = e->size - LAST_LITERALS - at, n = 0;
+    while (limit - n >= 8 && memcmp(p + n, q + n, 8) == 0)
+        n += 8;
+    while (n < limit && p[n] == q[n])
+        n++;
+    return n;
+}
+
+/* The longest match for a position, the nearest of equals. */
+static struct match search(struct encoder *e, size_t at)
+{
+    struct match best = {at, 0, 0};
+    while (e->depth > 1 && e->entered < at)
+        enter(e, e->entered++);
+    uint32_t candidate = enter(e, at);
+    e->entered = at + 1;
+    size_t limit = e->size - LAST_LITERALS - at;
+    for (unsigned tries = e->depth; tries != 0 && candidate != 0; tries--) {
+        size_t from = candidate - 1;
+        if (at - from > WINDOW)
+            break;
+        if (e->in[from + best.length] == e->in[at + best.length]) {
+            size_t length = agreement(e, from, at);
+            if (length >= MIN_MATCH && length > best.length) {
+                best.from = from;
+                best.length = length;
+                if (length >= ENOUGH || length == limit)
+                    break;
+            }
+        }
+        candidate = e->tables->previous[from & WINDOW];
+    }
+    return best;
+}
+
+/* Bytes that prolong a count whose four bits hold up to 15. */
+static size_t prolongation(size_t count)
+{
+    return count < 15 ? 0 : (count - 15) / 255 + 1;
+}
+
+static void put_count(struct encoder *e, size_t count)
+{
+    if (count < 15)
+        return;
+    for (count -= 15; count >= 255; count -= 255)
+        e->out[e->used++] = 255;
+    e->out[e->used++] = (uint8_t)count;
+}
+
+static void put_literals(struct encoder *e, size_t count, unsigned match_bits)
+{
+    e->out[e->used++] = (uint8_t)((count < 15 ? (unsigned)count : 15U) << 4 | match_bits);
+    put_count(e, count);
+    memcpy(e->out + e->used, e->in + e->anchor, count);
+    e->used += count;
+    e->anchor += count;
+}
+
+/* Writes the literals before a match and the match, shortened if need be; 0 if it has no room. */
+static int put_sequence(struct encoder *e, struct match m)
+{
+    size_t literals = m.start - e->anchor;
+    size_t tail = m.length >= LAST_MATCH - LAST_LITERALS ? LAST_LITERALS : LAST_MATCH - m.length;
+    size_t need = 1 + prolongation(literals) + literals + 2 + 1 + tail;
+    size_t room = e->capacity - e->used;
+    if (need > room)
+        return 0;
+    size_t spare = room - need; /* bytes that may prolong the match length */
+    size_t longest = MIN_MATCH + (spare == 0 ? 14 : 15 + (spare - 1) * 255 + 254);
+    size_t length = (m.length < longest ? m.length : longest) - MIN_MATCH;
+    size_t distance = m.start - m.from;
+    put_literals(e, literals, length < 15 ? (unsigned)length : 15);
+    e->out[e->used++] = (uint8_t)distance;
+    e->out[e->used++] = (uint8_t)(distance >> 8);
+    put_count(e, length);
+    e->anchor += length + MIN_MATCH;
+    return 1;
+}
+
+/* The last sequence: as many literals as there are and as there is room for. */
+static void put_last(struct encoder *e)
+{
+    size_t room = e->capacity - e->used - 1;
+    size_t fits = room - (room + 241) / 256; /* the count takes one byte for 255 from 15 on */
+    size_t left = e->size - e->anchor;
+    put_literals(e, left < fits ? left : fits, 0);
+}
+
+/* Makes a match begin earlier while the bytes before it agree too. */
+static void reach_back(const struct encoder *e, struct match *m)
+{
+    while (m->start > e->anchor && m->from > 0 && e->in[m->start - 1] == e->in[m->from - 1]) {
+        m->start--;
+        m->from--;
+        m->length++;
+    }
+}
+
+size_t iasfs_lz4_fill(const uint8_t *source, size_t source_size, uint8_t *out, size_t capacity,
+                      int level, void *tables, size_t *consumed)
+{
+    struct encoder e = {.in = source, .size = source_size, .out = out, .capacity = capacity};
+    *consumed = 0;
+    if (capacity == 0)
+        return 0;
+    if (e.size > IASFS_MAX_DECODED)
+        e.size = IASFS_MAX_DECODED;
+    e.depth = 1U << ((level < 1 ? 1 : level > 12 ? 12 : level) - 1);
+    e.bits = e.depth == 1 ? 13 : MAX_BITS;
+    e.tables = tables;
+    memset(e.tables->head, 0, sizeof *e.tables->head << e.bits);
+
+    size_t position = 0, misses = 0;
+    while (e.size >= LAST_MATCH && position <= e.size - LAST_MATCH) {
+        struct match m = search(&e, position);
+        if (m.length == 0) {
+            position += e.depth == 1 ? 1 + (misses++ >> 6) : 1;
+            continue;
+        }
+        while (e.depth > 1 && m.length < ENOUGH && m.start < e.size - LAST_MATCH) {
+            struct match next = search(&e, m.start + 1);
+            if (next.length <= m.length)
+                break;
+            m = next;
+        }
+        reach_back(&e, &m);
+        if (!put_sequence(&e, m))
+            break;
+        position = e.anchor;
+        misses = 0;
+    }
+    put_last(&e);
+    *consumed = e.anchor;
+    return e.used;
+}

@@ -1,0 +1,404 @@
+"""Image: an EROFS image with paths, and the method names and results of :mod:`os`.
+
+Paths are ``str`` (with surrogateescape) or bytes, relative to the root of the image with or
+without a leading ``/``.  Symbolic links resolve inside that root: an absolute target begins
+there, and ``..`` does not lead above it.  Mistakes are the builtin exceptions with ``errno`` and
+``filename`` set, exactly as :mod:`os` raises them; images that lie raise
+:class:`~iasfs.errors.FormatError`.
+
+``str`` in gives ``str`` out, bytes in gives bytes out.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, Self
+
+from iasfs import paths
+from iasfs.blob import Blob
+from iasfs.errors import FormatError, IasfsError
+from iasfs.format import disk
+from iasfs.format.dirent import Entry
+from iasfs.format.inode import Inode
+from iasfs.format.superblock import Superblock
+from iasfs.paths import AnyPath
+from iasfs.read import listing
+from iasfs.read.attributes import Attributes
+from iasfs.read.data import Data, Read
+from iasfs.read.directory import Directories
+from iasfs.read.file import File
+from iasfs.read.listing import DirEntry, ScandirIterator
+from iasfs.read.volume import Volume
+
+SYMLINK_HOPS_MAX = 40
+"""Symbolic links followed in one lookup, as Linux has it."""
+_BLOCK_UNIT = 512
+
+
+class Image:
+    """An opened image, read-only; safe for threads and across ``fork``.
+
+    ``blob`` holds the image, ``devices`` its extra devices if it names any; ``name`` is what
+    errors call it.  Raises :class:`~iasfs.errors.FormatError` if it is not an EROFS image and
+    :class:`~iasfs.errors.UnsupportedFeature` if it needs a feature unknown here.
+    """
+
+    def __init__(self, blob: Blob, *, devices: Sequence[Blob] = (), name: str | None = None) -> None:
+        self.name = name if name is not None else getattr(blob, "name", None)
+        self._blobs = [blob, *devices]
+        try:
+            self.volume = Volume(blob, devices)
+            self._root = self.volume.inode(self.volume.superblock.root_nid)
+            if not self._root.is_dir:
+                raise FormatError("the root is not a directory", nid=self._root.nid)
+        except FormatError as error:
+            raise error.at(self.name) if self.name else error from None
+        self.data = Data(self.volume)
+        self.directories = Directories(self.volume, self.data)
+        self._attributes = Attributes(self.volume, self.data)
+        self._device = int.from_bytes(self.superblock.uuid[:4], "little")
+
+    # --- the image itself -----------------------------------------------------------------------
+
+    @property
+    def superblock(self) -> Superblock:
+        """What the image says of itself."""
+        return self.volume.superblock
+
+    @property
+    def size(self) -> int:
+        """Bytes of the image, without extra devices."""
+        return self._blobs[0].size
+
+    def close(self) -> None:
+        """Close the blobs of the image; its files cannot be read any more."""
+        for blob in self._blobs:
+            blob.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self._blobs, self.name)
+
+    def __repr__(self) -> str:
+        return f"<iasfs.Image {self.name or ''} of {self.size} bytes>"
+
+    # --- lookup ---------------------------------------------------------------------------------
+
+    def _error(self, number: int, path: AnyPath) -> OSError:
+        return OSError(number, os.strerror(number), os.fspath(path))
+
+    def inode(self, path: AnyPath, follow_symlinks: bool = True) -> Inode:
+        """The inode at a path; ``OSError`` if there is none."""
+        if isinstance(path, int):
+            raise TypeError("an image has no file descriptors: path should be str, bytes or PathLike")
+        raw = paths.encode(path)
+        if not raw:
+            raise self._error(errno.ENOENT, path)
+        try:
+            return self._walk_path(raw, path, follow_symlinks)
+        except FormatError as error:
+            raise error.at(paths.decode(raw)) from None
+
+    def _walk_path(self, raw: bytes, path: AnyPath, follow_symlinks: bool) -> Inode:
+        trail = [self._root]
+        left = paths.split(raw)[::-1]
+        must_be_dir = raw.endswith((b"/", b"/."))
+        hops = 0
+        while left:
+            part = left.pop()
+            if not trail[-1].is_dir:
+                raise self._error(errno.ENOTDIR, path)
+            if part == b"..":
+                if len(trail) > 1:
+                    trail.pop()
+                continue
+            if len(part) > paths.NAME_MAX:
+                raise self._error(errno.ENAMETOOLONG, path)
+            entry = self.directories.find(trail[-1], part)
+            if entry is None:
+                raise self._error(errno.ENOENT, path)
+            inode = self.volume.inode(entry.nid)
+            if inode.is_symlink and (left or follow_symlinks or must_be_dir):
+                hops += 1
+                if hops > SYMLINK_HOPS_MAX:
+                    raise self._error(errno.ELOOP, path)
+                target = self._target(inode)
+                must_be_dir = must_be_dir or not left and target.endswith((b"/", b"/."))
+                if target.startswith(b"/"):
+                    del trail[1:]
+                left += paths.split(target)[::-1]
+            else:
+                trail.append(inode)
+        if must_be_dir and not trail[-1].is_dir:
+            raise self._error(errno.ENOTDIR, path)
+        return trail[-1]
+
+    def _target(self, inode: Inode) -> bytes:
+        if not 1 <= inode.size <= paths.SYMLINK_MAX:
+            raise FormatError(f"a symbolic link of {inode.size} bytes", nid=inode.nid)
+        target = self.data.read(inode, 0, inode.size)
+        if b"\0" in target:
+            raise FormatError("a symbolic link with a NUL", nid=inode.nid)
+        return target
+
+    def _regular(self, path: AnyPath) -> Inode:
+        inode = self.inode(path)
+        if inode.is_dir:
+            raise self._error(errno.EISDIR, path)
+        if not inode.is_file:
+            # Linux would open the device or FIFO itself, which an image only describes.
+            raise self._error(errno.ENXIO, path)
+        return inode
+
+    def _directory(self, path: AnyPath) -> Inode:
+        inode = self.inode(path)
+        if not inode.is_dir:
+            raise self._error(errno.ENOTDIR, path)
+        return inode
+
+    # --- as in os -------------------------------------------------------------------------------
+
+    def stat(self, path: AnyPath, *, follow_symlinks: bool = True) -> os.stat_result:
+        """As :func:`os.stat`: ``st_ino`` is the nid, all three times are the mtime."""
+        return self.stat_of(self.inode(path, follow_symlinks))
+
+    def lstat(self, path: AnyPath) -> os.stat_result:
+        """As :func:`os.lstat`."""
+        return self.stat(path, follow_symlinks=False)
+
+    def stat_of(self, inode: Inode) -> os.stat_result:
+        """The stat result of an inode."""
+        nanoseconds = inode.mtime * 1_000_000_000 + inode.mtime_nsec
+        seconds = nanoseconds / 1e9
+        fields = (inode.mode, inode.nid, self._device, inode.nlink, inode.uid, inode.gid, inode.size)
+        return os.stat_result(
+            (*fields, inode.mtime, inode.mtime, inode.mtime),
+            {
+                **dict.fromkeys(("st_atime", "st_mtime", "st_ctime"), seconds),
+                **dict.fromkeys(("st_atime_ns", "st_mtime_ns", "st_ctime_ns"), nanoseconds),
+                "st_blksize": self.superblock.block_size,
+                "st_blocks": self._blocks_of(inode),
+                "st_rdev": os.makedev(*inode.device),
+            },
+        )
+
+    def _blocks_of(self, inode: Inode) -> int:
+        """512-byte units on disk; of compressed files what they take compressed, as in Linux."""
+        compressed = (disk.INODE_COMPRESSED_FULL, disk.INODE_COMPRESSED_COMPACT)
+        if inode.layout in compressed:
+            return inode.u << self.superblock.blkszbits >> 9
+        return -(-inode.size // _BLOCK_UNIT)
+
+    def exists(self, path: AnyPath) -> bool:
+        """As :func:`os.path.exists`."""
+        return self._test(path, True, lambda inode: True)
+
+    def lexists(self, path: AnyPath) -> bool:
+        """As :func:`os.path.lexists`."""
+        return self._test(path, False, lambda inode: True)
+
+    def isdir(self, path: AnyPath) -> bool:
+        """As :func:`os.path.isdir`."""
+        return self._test(path, True, lambda inode: inode.is_dir)
+
+    def isfile(self, path: AnyPath) -> bool:
+        """As :func:`os.path.isfile`."""
+        return self._test(path, True, lambda inode: inode.is_file)
+
+    def islink(self, path: AnyPath) -> bool:
+        """As :func:`os.path.islink`."""
+        return self._test(path, False, lambda inode: inode.is_symlink)
+
+    def _test(self, path: AnyPath, follow_symlinks: bool, test: Callable[[Inode], bool]) -> bool:
+        try:
+            return test(self.inode(path, follow_symlinks))
+        except (OSError, ValueError) as error:
+            if not _says_absent(error):
+                raise
+            return False
+
+    def access(self, path: AnyPath, mode: int, *, follow_symlinks: bool = True) -> bool:
+        """As :func:`os.access` for one who may read everything: nothing is writable, and
+        executable is what has any execute bit, or is a directory."""
+        try:
+            inode = self.inode(path, follow_symlinks)
+        except OSError as error:
+            if not _says_absent(error):
+                raise
+            return False
+        if mode & os.W_OK:
+            return False
+        return not mode & os.X_OK or inode.is_dir or bool(inode.mode & 0o111)
+
+    def readlink(self, path: AnyPath) -> Any:
+        """As :func:`os.readlink`: ``str`` for a ``str`` path, bytes for a bytes path."""
+        inode = self.inode(path, follow_symlinks=False)
+        if not inode.is_symlink:
+            raise self._error(errno.EINVAL, path)
+        return _like(path, self._target(inode))
+
+    def listdir(self, path: AnyPath = "/") -> list[Any]:
+        """As :func:`os.listdir`, in byte order of the names."""
+        return [_like(path, entry.name) for entry in self.entries_of(self._directory(path), path)]
+
+    def scandir(self, path: AnyPath = "/") -> ScandirIterator:
+        """As :func:`os.scandir`, in byte order of the names."""
+        base = os.fspath(path)
+        return ScandirIterator(
+            DirEntry(self, base, _like(path, entry.name), entry)
+            for entry in self.entries_of(self._directory(path), path)
+        )
+
+    def entries_of(self, directory: Inode, path: AnyPath) -> Iterator[Entry]:
+        """The entries of a directory but ``.`` and ``..``; ``path`` is for the error."""
+        try:
+            for entry in self.directories.entries(directory):
+                if entry.name not in (b".", b".."):
+                    yield entry
+        except FormatError as error:
+            raise error.at(paths.decode(paths.encode(path))) from None
+
+    def walk(
+        self,
+        top: AnyPath = "/",
+        topdown: bool = True,
+        onerror: Callable[[OSError], object] | None = None,
+        followlinks: bool = False,
+    ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
+        """As :func:`os.walk`, names in byte order.
+
+        A directory that is its own ancestor, which only a hostile image has, raises
+        :class:`~iasfs.errors.FormatError`.
+        """
+        return listing.walk(self, os.fspath(top), topdown, onerror, followlinks)
+
+    def getxattr(self, path: AnyPath, attribute: AnyPath, *, follow_symlinks: bool = True) -> bytes:
+        """As :func:`os.getxattr`."""
+        value = self._attributes_of(path, follow_symlinks).get(paths.encode(attribute))
+        if value is None:
+            raise self._error(errno.ENODATA, path)
+        return value
+
+    def listxattr(self, path: AnyPath = "/", *, follow_symlinks: bool = True) -> list[str]:
+        """As :func:`os.listxattr`, sorted."""
+        return [paths.decode(name) for name in sorted(self._attributes_of(path, follow_symlinks))]
+
+    def _attributes_of(self, path: AnyPath, follow_symlinks: bool) -> dict[bytes, bytes]:
+        inode = self.inode(path, follow_symlinks)
+        try:
+            return self._attributes.of(inode)
+        except FormatError as error:
+            raise error.at(paths.decode(paths.encode(path))) from None
+
+    def xattrs_of(self, inode: Inode) -> dict[bytes, bytes]:
+        """All extended attributes of an inode: full names and values."""
+        return self._attributes.of(inode)
+
+    def statvfs(self, path: AnyPath = "/") -> os.statvfs_result:
+        """As :func:`os.statvfs`: sizes of the image, nothing free, mounted read-only."""
+        self.inode(path)
+        block = self.superblock
+        flags = os.ST_RDONLY
+        return os.statvfs_result(
+            (
+                block.block_size,
+                block.block_size,
+                block.blocks,
+                0,
+                0,
+                block.inos,
+                0,
+                0,
+                flags,
+                paths.NAME_MAX,
+            )
+        )
+
+    def glob(
+        self, pattern: str, *, recursive: bool = False, include_hidden: bool = False
+    ) -> list[str]:
+        """As :func:`glob.glob`, sorted: ``**`` crosses directories if ``recursive``."""
+        return listing.glob(self, pattern, recursive, include_hidden)
+
+    # --- contents -------------------------------------------------------------------------------
+
+    def open(
+        self,
+        path: AnyPath,
+        mode: str = "rb",
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """A regular file, opened for reading: ``"rb"`` gives a :class:`~iasfs.read.file.File`,
+        ``"r"`` text in UTF-8 unless ``encoding`` says otherwise."""
+        if mode in ("rb", "br"):
+            binary = File(self.data, self._regular(path), os.fsdecode(path), self)
+            return binary  # type: ignore[return-value]
+        if mode in ("r", "rt", "tr"):
+            raw = File(self.data, self._regular(path), os.fsdecode(path), self)
+            buffered = io.BufferedReader(raw)
+            return io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
+        if set(mode) & set("wax+"):
+            raise self._error(errno.EROFS, path)
+        raise ValueError(f"invalid mode: {mode!r}")
+
+    def read_bytes(self, path: AnyPath) -> bytes:
+        """All bytes of a regular file."""
+        inode = self._regular(path)
+        try:
+            return self.data.read(inode, 0, inode.size)
+        except FormatError as error:
+            raise error.at(paths.decode(paths.encode(path))) from None
+
+    def read_text(self, path: AnyPath, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """All text of a regular file."""
+        return self.read_bytes(path).decode(encoding, errors)
+
+    def read_many(self, reads: Sequence[tuple[AnyPath, int, int | None]]) -> list[bytes]:
+        """Many reads as one: ``(path, offset, size)`` each, ``None`` for all to the end.
+
+        All that they need is fetched side by side, what several of them need once.  A read
+        that goes beyond its file answers with the bytes there are.
+        """
+        plans: list[Read] = []
+        at = 0
+        for path, offset, size in reads:
+            inode = self._regular(path)
+            if offset < 0 or (size is not None and size < 0):
+                raise self._error(errno.EINVAL, path)
+            left = max(inode.size - offset, 0)
+            size = left if size is None else min(size, left)
+            plans.append(Read(inode, offset, size, at))
+            at += size
+        target = memoryview(bytearray(at))
+        self.data.read_into(plans, target)
+        return [bytes(target[plan.at : plan.at + plan.size]) for plan in plans]
+
+
+def _reopen(blobs: list[Blob], name: str | None) -> Image:
+    return Image(blobs[0], devices=blobs[1:], name=name)
+
+
+def _says_absent(error: Exception) -> bool:
+    """Whether an error means that there is nothing at the path, as ``os.path.exists`` takes it."""
+    if isinstance(error, IasfsError):
+        return False
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+    return True
+
+
+def _like(path: AnyPath, name: bytes) -> Any:
+    """A name in the type of a path."""
+    return name if isinstance(os.fspath(path), bytes) else paths.decode(name)

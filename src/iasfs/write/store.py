@@ -1,0 +1,454 @@
+"""Store: file contents, compressed, into a data zone whose place in the image is still open.
+
+Contents are cut into pieces of fixed size and every piece becomes one pcluster of its own, so
+all cores compress side by side and the result does not depend on how many there are.  The end
+of a file, or a whole file, that is shorter than the profile's limit goes into one stream
+instead, the packed inode, which is cut and compressed the same way.  A piece that does not
+shrink by at least a block is stored plain.
+
+What comes out is :class:`Stored` for each file, with addresses counted from the beginning of the
+data zone; the zone itself is written front to back into a spool file.  The order of data is
+the order asked for, then path order; within each of these two groups the packed stream comes
+before the bodies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO, NamedTuple
+
+from iasfs import paths
+from iasfs.blob import Blob, BytesBlob, SparseBlob
+from iasfs.buffers import Buffer
+from iasfs.format import disk
+from iasfs.format.codec import Compressor
+from iasfs.format.table import Extent, Kind
+from iasfs.format.zwrite import can_be_compact
+from iasfs.tree import Node, Tree
+from iasfs.write.profile import BLOCK_SIZE, Profile
+
+Progress = Callable[[int, int], None]
+"""Called with ``(bytes done, bytes in all)`` of file content, from the calling thread."""
+
+_BATCH_SIZE = 1 << 20
+"""Bytes compressed in one call: long enough that taking the GIL again does not matter."""
+_HASH_SIZE = 1 << 20
+_SEGMENT_SIZE = 1 << 20
+"""Where no extent size cuts a file, it is still cut after so many bytes, for the cores."""
+_TAIL_FILE_MAX = 4 << 20
+"""Files longer than this keep their end: it would save nothing that counts, and a large file
+that does not shrink can then do without an index."""
+_SPARSE_MIN = 1 << 16
+"""Files shorter than this are not worth being stored as chunks with holes."""
+
+
+class Stored(NamedTuple):
+    """How the content of one regular file is stored.  Addresses count from the data zone."""
+
+    layout: int
+    """One of the ``INODE_*`` data layouts."""
+    size: int
+    extents: tuple[Extent, ...] = ()
+    inline: bytes = b""
+    chunk_bits: int = 0
+    """Log2 of the chunk size in bytes, for ``INODE_CHUNK_BASED``."""
+    fragment: int | None = None
+    """Byte offset in the packed inode of what no extent covers: the end, or all, of the file."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the data zone that it takes."""
+        return sum(-(-extent.stored // BLOCK_SIZE) for extent in self.extents)
+
+
+class Contents(NamedTuple):
+    """The data zone: what each file became, by ``id(node)``, and the packed inode."""
+
+    files: dict[int, Stored]
+    packed: Stored | None
+    size: int
+    """Bytes of the data zone, a multiple of the block size."""
+
+
+class _Piece(NamedTuple):
+    """A run of one stream, compressed on its own."""
+
+    stream: int
+    logical: int
+    data: Buffer
+    compress: bool
+
+
+def store(
+    tree: Tree,
+    profile: Profile,
+    spool: BinaryIO,
+    *,
+    order: Sequence[paths.AnyPath] = (),
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Contents:
+    """Write the contents of all regular files of ``tree`` to ``spool``.
+
+    ``order`` names paths whose data comes first, in that order; paths that are not regular
+    files of the tree are passed over.  Raises :class:`~iasfs.errors.StorageError` when a content
+    cannot be read, with its path.
+    """
+    first, rest = _in_order(tree, order)
+    nodes = [*first, *rest]
+    same = _duplicates(nodes)
+    layout = _Layout(profile)
+    for group in (first, rest):
+        layout.add_group([node for node in group if id(node) not in same])
+    zone = _Zone(spool, len(layout.streams))
+    total = sum(node.content.size for node in nodes if id(node) not in same)
+    _run(layout, zone, profile, workers, total, progress)
+    files = layout.finish(zone)
+    files.update({duplicate: files[original] for duplicate, original in same.items()})
+    return Contents(files, layout.finish_packed(zone), zone.size)
+
+
+def _in_order(tree: Tree, order: Sequence[paths.AnyPath]) -> tuple[list[Node], list[Node]]:
+    """The regular files, each once: those of ``order``, and the others in path order."""
+    seen: set[int] = set()
+
+    def fresh(nodes: Iterable[Node | None]) -> Iterator[Node]:
+        for node in nodes:
+            if node is not None and node.is_file and id(node) not in seen:
+                seen.add(id(node))
+                yield node
+
+    first = list(fresh(tree.get(path) for path in order))
+    return first, list(fresh(node for _, node in tree.walk()))
+
+
+def _duplicates(nodes: list[Node]) -> dict[int, int]:
+    """``id`` of each node whose content an earlier node has too, and the ``id`` of that one."""
+    by_size: dict[int, list[Node]] = {}
+    for node in nodes:
+        if node.content.size:
+            by_size.setdefault(node.content.size, []).append(node)
+    same: dict[int, int] = {}
+    for group in by_size.values():
+        if len(group) < 2:
+            continue
+        originals: dict[bytes, int] = {}
+        for node in group:
+            original = originals.setdefault(_digest(node.content), id(node))
+            if original != id(node):
+                same[id(node)] = original
+    return same
+
+
+def _digest(content: Blob) -> bytes:
+    digest = hashlib.sha256()
+    for offset in range(0, content.size, _HASH_SIZE):
+        digest.update(content.read_at(offset, min(_HASH_SIZE, content.size - offset)))
+    return digest.digest()
+
+
+class _Stream:
+    """Bytes that are stored one after the other: the body of a file, or part of the pack."""
+
+    def __init__(self, extent_size: int, compress: bool) -> None:
+        self.extent_size = extent_size
+        self.compress = compress
+        self.start = 0
+        self.size = 0
+        self._parts: list[tuple[Blob, int, int]] = []
+
+    def add(self, blob: Blob, offset: int, size: int) -> None:
+        self._parts.append((blob, offset, size))
+        self.size += size
+
+    def pieces(self, number: int) -> Iterator[_Piece]:
+        """The stream, cut every ``extent_size`` bytes."""
+        waiting: list[Buffer] = []
+        held = 0
+        logical = self.start
+        for blob, offset, size in self._parts:
+            while size:
+                count = min(size, self.extent_size - held)
+                waiting.append(blob.read_at(offset, count))
+                held, offset, size = held + count, offset + count, size - count
+                if held == self.extent_size:
+                    yield _Piece(number, logical, _joined(waiting), self.compress)
+                    logical += held
+                    waiting, held = [], 0
+        if held:
+            yield _Piece(number, logical, _joined(waiting), self.compress)
+
+
+def _joined(parts: list[Buffer]) -> Buffer:
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class _Layout:
+    """Decides what goes where: streams in the order of their data, and who takes part in each."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self.streams: list[_Stream] = []
+        self._files: dict[int, Stored] = {}
+        self._bodies: dict[int, tuple[Node, int, int | None]] = {}
+        """``id`` of a node: the node, its stream, the fragment that ends it."""
+        self._chunked: dict[int, tuple[int, int, range]] = {}
+        """``id`` of a node: its size, log2 of the chunk size, the stream of each chunk."""
+        self._pack_streams: list[int] = []
+        self._packed_size = 0
+
+    def add_group(self, nodes: list[Node]) -> None:
+        """Lay out some files; their packed parts come first, then their bodies."""
+        pack = _Stream(self._profile.pack_extent_size, compress=True)
+        pack.start = self._packed_size
+        self._pack_streams.append(len(self.streams))
+        self.streams.append(pack)
+        for node in nodes:
+            self._add(node, pack)
+        # Extents begin at block borders: an lcluster has room for one beginning.
+        padding = -pack.size % BLOCK_SIZE
+        pack.add(BytesBlob(bytes(padding)), 0, padding)
+        self._packed_size += pack.size
+
+    def _add(self, node: Node, pack: _Stream) -> None:
+        profile, content = self._profile, node.content
+        size = content.size
+        if size <= profile.inline_limit:
+            inline = bytes(content.read_at(0, size))
+            layout = disk.INODE_FLAT_INLINE if size else disk.INODE_FLAT_PLAIN
+            self._files[id(node)] = Stored(layout, size, inline=inline)
+            return
+        if isinstance(content, SparseBlob) and profile.chunk_based and _mostly_holes(content):
+            self._add_chunked(node, content)
+            return
+        packed = size
+        if size >= profile.pack_limit:
+            packed = size % profile.extent_size if size < _TAIL_FILE_MAX else 0
+        fragment = None
+        if 0 < packed < profile.pack_limit:
+            fragment = pack.start + pack.size
+            pack.add(content, size - packed, packed)
+            if packed == size:
+                self._files[id(node)] = Stored(
+                    disk.INODE_COMPRESSED_FULL, size, fragment=fragment
+                )
+                return
+        compress = profile.compression != "none"
+        body = _Stream(profile.extent_size if profile.big_pclusters else _SEGMENT_SIZE, compress)
+        body.add(content, 0, size - packed if fragment is not None else size)
+        self._bodies[id(node)] = node, len(self.streams), fragment
+        self.streams.append(body)
+
+    def _add_chunked(self, node: Node, content: SparseBlob) -> None:
+        """A file that is mostly holes: data in plain chunks, holes as holes."""
+        bits = _best_chunk_bits(content)
+        first = len(self.streams)
+        for chunk in _touched(content, bits):
+            stream = _Stream(_SEGMENT_SIZE, compress=False)
+            stream.start = chunk << bits
+            stream.add(content, stream.start, min(1 << bits, content.size - stream.start))
+            self.streams.append(stream)
+        self._chunked[id(node)] = content.size, bits, range(first, len(self.streams))
+
+    def finish(self, zone: _Zone) -> dict[int, Stored]:
+        """What each file became, now that the data zone is written."""
+        files = self._files
+        for key, (node, stream, fragment) in self._bodies.items():
+            extents = zone.extents[stream]
+            plain = all(extent.kind == Kind.PLAIN for extent in extents)
+            if plain and fragment is None:
+                files[key] = Stored(disk.INODE_FLAT_PLAIN, node.content.size, (_whole(extents),))
+            else:
+                files[key] = _compressed(node.content.size, extents, fragment)
+        for key, (size, bits, streams) in self._chunked.items():
+            chunks = tuple(_whole(zone.extents[stream]) for stream in streams)
+            files[key] = Stored(disk.INODE_CHUNK_BASED, size, chunks, chunk_bits=bits)
+        return files
+
+    def finish_packed(self, zone: _Zone) -> Stored | None:
+        """What the packed inode became; ``None`` if nothing is packed."""
+        if not self._packed_size:
+            return None
+        extents = [extent for stream in self._pack_streams for extent in zone.extents[stream]]
+        return _compressed(self._packed_size, extents, None)
+
+
+def _compressed(size: int, extents: list[Extent], fragment: int | None) -> Stored:
+    """A compressed file, with the small index where that can express it."""
+    near = fragment is None or fragment < 1 << 32
+    compact = near and can_be_compact(extents)
+    layout = disk.INODE_COMPRESSED_COMPACT if compact else disk.INODE_COMPRESSED_FULL
+    return Stored(layout, size, tuple(extents), fragment=fragment)
+
+
+def _whole(extents: list[Extent]) -> Extent:
+    """One extent for the plain pieces of a stream, which lie one behind the other."""
+    first = extents[0]
+    return first._replace(
+        size=sum(extent.size for extent in extents),
+        stored=sum(extent.stored for extent in extents),
+    )
+
+
+def _mostly_holes(content: SparseBlob) -> bool:
+    data = sum(size for _, size in content.ranges)
+    return content.size >= _SPARSE_MIN and data * 2 <= content.size
+
+
+def _touched(content: SparseBlob, bits: int) -> list[int]:
+    """The chunks of ``1 << bits`` bytes in which any data is."""
+    chunks: list[int] = []
+    for offset, size in content.ranges:
+        first = max(offset >> bits, chunks[-1] + 1 if chunks else 0)
+        chunks.extend(range(first, (offset + size - 1 >> bits) + 1))
+    return chunks
+
+
+def _best_chunk_bits(content: SparseBlob) -> int:
+    """The chunk size that makes index and data together smallest; at most 16 MiB of index."""
+
+    def cost(bits: int) -> tuple[int, int]:
+        index = (-(-content.size >> bits)) * 4
+        data = sum(
+            (offset + size + (1 << bits) - 1 >> bits) - (offset >> bits) << bits
+            for offset, size in content.ranges
+        )
+        return index > 1 << 24, index + data
+
+    return min(range(BLOCK_SIZE.bit_length() - 1, 31), key=cost)
+
+
+class _Zone:
+    """The data zone as it grows in the spool, and the extents of each stream in it."""
+
+    def __init__(self, spool: BinaryIO, streams: int) -> None:
+        self._spool = spool
+        self.size = 0
+        self.extents: list[list[Extent]] = [[] for _ in range(streams)]
+
+    def write(self, pieces: Iterable[tuple[_Piece, list[tuple[int, bytes | None]]]], kind: Kind) -> None:
+        """Append what some pieces were compressed to."""
+        parts: list[Buffer] = []
+        for piece, outputs in pieces:
+            at = 0
+            for size, payload in outputs:
+                data = payload if payload is not None else piece.data[at : at + size]
+                padding = bytes(-len(data) % BLOCK_SIZE)
+                # Compressed data stands at the end of its blocks, plain data at the beginning.
+                parts.extend((padding, data) if payload is not None else (data, padding))
+                stored = len(data) + len(padding)
+                extent = Extent(
+                    piece.logical + at,
+                    size,
+                    self.size,
+                    stored,
+                    kind if payload is not None else Kind.PLAIN,
+                )
+                self.extents[piece.stream].append(extent)
+                self.size += stored
+                at += size
+        self._spool.write(b"".join(parts))
+
+
+class _Encoder:
+    """Turns pieces into pcluster payloads, in any thread."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._compressor: Compressor | None = None
+        self.kind = Kind.PLAIN
+        self._fixed_output = not profile.big_pclusters
+        if profile.compression != "none":
+            self._compressor = Compressor(
+                profile.compression,
+                level=profile.level,
+                max_input=max(profile.extent_size, profile.pack_extent_size),
+            )
+            self.kind = Kind(self._compressor.algorithm)
+
+    def encode(self, batch: list[_Piece]) -> list[list[tuple[int, bytes | None]]]:
+        """For each piece, ``(bytes of it, payload)`` of its pclusters; no payload: plain."""
+        if self._compressor is None:
+            return [[(len(piece.data), None)] for piece in batch]
+        if self._fixed_output:
+            return [self._fill(self._compressor, piece) for piece in batch]
+        wanted = [piece.data for piece in batch if piece.compress]
+        payloads = iter(self._compressor.compress(wanted))
+        return [
+            [(len(piece.data), _if_shorter(next(payloads), len(piece.data)))]
+            if piece.compress
+            else [(len(piece.data), None)]
+            for piece in batch
+        ]
+
+    @staticmethod
+    def _fill(compressor: Compressor, piece: _Piece) -> list[tuple[int, bytes | None]]:
+        """Pclusters of one block each, holding as much as fits."""
+        if not piece.compress:
+            return [(len(piece.data), None)]
+        data = memoryview(piece.data)
+        outputs: list[tuple[int, bytes | None]] = []
+        while data:
+            consumed, payload = compressor.fill(data, BLOCK_SIZE)
+            if consumed <= BLOCK_SIZE:
+                consumed = min(BLOCK_SIZE, len(data))
+                outputs.append((consumed, None))
+            else:
+                outputs.append((consumed, payload))
+            data = data[consumed:]
+        return outputs
+
+
+def _if_shorter(payload: bytes, size: int) -> bytes | None:
+    """The payload, if it saves at least a block."""
+    return payload if -(-len(payload) // BLOCK_SIZE) * BLOCK_SIZE < size else None
+
+
+def _run(
+    layout: _Layout,
+    zone: _Zone,
+    profile: Profile,
+    workers: int,
+    total: int,
+    progress: Progress | None,
+) -> None:
+    """Compress all streams into the zone: many batches at once, written in order."""
+    encoder = _Encoder(profile)
+    done = 0
+    waiting: deque[tuple[list[_Piece], Future[list[list[tuple[int, bytes | None]]]]]] = deque()
+
+    def write_oldest() -> None:
+        nonlocal done
+        batch, future = waiting.popleft()
+        zone.write(zip(batch, future.result()), encoder.kind)
+        done += sum(len(piece.data) for piece in batch)
+        if progress is not None:
+            progress(done, total)
+
+    with ThreadPoolExecutor(workers, "iasfs-compress") as pool:
+        try:
+            for batch in _batches(layout.streams):
+                waiting.append((batch, pool.submit(encoder.encode, batch)))
+                if len(waiting) > 2 * workers:
+                    write_oldest()
+            while waiting:
+                write_oldest()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _batches(streams: Iterable[_Stream]) -> Iterator[list[_Piece]]:
+    batch: list[_Piece] = []
+    size = 0
+    for number, stream in enumerate(streams):
+        for piece in stream.pieces(number):
+            batch.append(piece)
+            size += len(piece.data)
+            if size >= _BATCH_SIZE:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch

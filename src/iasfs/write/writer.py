@@ -1,0 +1,354 @@
+"""mkfs and Writer: what users call to make an image.
+
+Both fill a tree, then run the three steps: contents into a spool, a plan, the bytes.  The
+target appears under its name when it is complete and on disk, or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal, NamedTuple, Self
+
+from iasfs import paths
+from iasfs.blob import Blob, BytesBlob, FileBlob
+from iasfs.buffers import Buffer
+from iasfs.errors import WriteError
+from iasfs.paths import AnyPath
+from iasfs.tree import Node, Tree
+from iasfs.write import emit, plan, profile, store
+from iasfs.write.scan import scan_directory
+from iasfs.write.store import Progress
+from iasfs.write.tar import read_tar
+
+VOLUME_NAME_MAX = 15
+"""Bytes of a label; Linux before 6.15 wants a NUL behind it."""
+
+Source = Tree | str | os.PathLike[str] | BinaryIO | Blob
+Target = str | os.PathLike[str] | BinaryIO
+Whiteouts = Literal["keep", "overlay"]
+
+
+class Made(NamedTuple):
+    """What was written; sizes in bytes."""
+
+    size: int
+    """Of the image."""
+    metadata_size: int
+    """Of the zone at the front that holds everything but file contents."""
+    inodes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How an image is made.
+
+    ``compression``
+        ``"zstd"``, ``"deflate"``, ``"lz4"`` or ``"none"``; left out: the best that
+        ``min_kernel`` mounts, which is zstd if that is left out too.
+    ``level``
+        the codec's own; left out: 9.
+    ``min_kernel``
+        the oldest Linux that shall mount the image, such as ``"6.1"`` (not before 5.4).
+    ``order``
+        paths whose data comes first, in this order: what a start-up reads.
+    ``mtime``
+        seconds since the epoch that every inode gets; left out: its own.
+    ``volume_name``
+        a label of up to 15 bytes.
+    ``uuid``
+        16 bytes; left out: derived from the content.
+    ``workers``
+        threads that compress; left out: one for each core that this process may use.  The
+        bytes are the same whatever their number.
+    ``extent_size``, ``pack_extent_size``, ``pack_limit``
+        bytes of file data in a pcluster of a large file and of the packed inode, and the size
+        below which a file, or the end of one, is packed; see the page on defaults.
+    ``spool_dir``
+        where temporary files go; left out: beside the target, else the system's place.
+    ``progress``
+        called with ``(bytes done, bytes in all)`` of file content.
+    """
+
+    compression: str | None = None
+    level: int | None = None
+    min_kernel: str | None = None
+    order: Sequence[AnyPath] = ()
+    mtime: int | None = None
+    volume_name: str = ""
+    uuid: bytes | None = None
+    workers: int | None = None
+    extent_size: int = profile.EXTENT_SIZE
+    pack_extent_size: int = profile.PACK_EXTENT_SIZE
+    pack_limit: int = profile.PACK_LIMIT
+    spool_dir: str | os.PathLike[str] | None = None
+    progress: Progress | None = None
+
+    def profile(self) -> profile.Profile:
+        """The features and sizes these options lead to; ``WriteError`` if they clash."""
+        return profile.choose(
+            self.compression,
+            self.level,
+            self.min_kernel,
+            self.extent_size,
+            self.pack_extent_size,
+            self.pack_limit,
+        )
+
+    def identity(self) -> plan.Identity:
+        """What the image says of itself."""
+        name = self.volume_name.encode()
+        if len(name) > VOLUME_NAME_MAX or b"\0" in name:
+            raise WriteError(f"volume name {self.volume_name!r} is not up to 15 bytes without NUL")
+        if self.uuid is not None and (len(self.uuid) != 16 or not any(self.uuid)):
+            raise WriteError("a UUID has 16 bytes, not all of them zero")
+        mtime_ns = None if self.mtime is None else self.mtime * 1_000_000_000
+        return plan.Identity(name, self.uuid, mtime_ns)
+
+
+def mkfs(
+    source: Source,
+    target: Target,
+    *,
+    whiteouts: Whiteouts = "keep",
+    compression: str | None = None,
+    level: int | None = None,
+    min_kernel: str | None = None,
+    order: Sequence[AnyPath] = (),
+    mtime: int | None = None,
+    volume_name: str = "",
+    uuid: bytes | None = None,
+    workers: int | None = None,
+    extent_size: int = profile.EXTENT_SIZE,
+    pack_extent_size: int = profile.PACK_EXTENT_SIZE,
+    pack_limit: int = profile.PACK_LIMIT,
+    spool_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Made:
+    """Make an EROFS image of a directory, a tar or a tree.
+
+    ``source`` is the path of a directory, or a tar: a path, an fsspec URL, a binary file object
+    (also one that cannot seek) or a blob, plain or compressed by gzip, bzip2, xz or zstd; or a
+    :class:`~iasfs.tree.Tree`.  ``target`` is a path, which appears when the image is complete,
+    or a binary file object to write to.  ``whiteouts="overlay"`` turns the whiteouts of an OCI
+    layer into those of overlayfs.  The other options are those of :class:`Options`.
+
+    Raises :class:`~iasfs.errors.FormatError` for a tar that is not well formed,
+    :class:`~iasfs.errors.WriteError` for what EROFS cannot hold, and ``OSError``.
+    """
+    options = Options(
+        compression=compression,
+        level=level,
+        min_kernel=min_kernel,
+        order=order,
+        mtime=mtime,
+        volume_name=volume_name,
+        uuid=uuid,
+        workers=workers,
+        extent_size=extent_size,
+        pack_extent_size=pack_extent_size,
+        pack_limit=pack_limit,
+        spool_dir=spool_dir,
+        progress=progress,
+    )
+    options.profile()  # a clash is better said before the source is read
+    tree = read_source(source, whiteouts=whiteouts, spool_dir=_spool_dir(options, target))
+    return write_tree(tree, target, options)
+
+
+def read_source(
+    source: Source,
+    *,
+    whiteouts: Whiteouts = "keep",
+    spool_dir: str | os.PathLike[str] | None = None,
+) -> Tree:
+    """The tree of anything that :func:`mkfs` takes."""
+    if isinstance(source, Tree):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        if "://" in path:
+            import fsspec
+
+            with fsspec.open(path, "rb") as file:
+                return read_tar(file, whiteouts=whiteouts, name=path, spool_dir=spool_dir)
+        if os.path.isdir(path):
+            return scan_directory(path)
+        return read_tar(FileBlob(path), whiteouts=whiteouts, name=path, spool_dir=spool_dir)
+    return read_tar(source, whiteouts=whiteouts, spool_dir=spool_dir)
+
+
+def write_tree(tree: Tree, target: Target, options: Options) -> Made:
+    """Write a tree to an image."""
+    tree.check()
+    identity = options.identity()
+    chosen = options.profile()
+    workers = options.workers if options.workers is not None else _cores()
+    if workers < 1:
+        raise WriteError(f"{workers} workers")
+    with tempfile.TemporaryFile(dir=_spool_dir(options, target), buffering=0) as spool:
+        contents = store.store(
+            tree, chosen, spool, order=options.order, workers=workers, progress=options.progress
+        )
+        planned = plan.plan(tree, contents, chosen, identity)
+        if isinstance(target, (str, os.PathLike)):
+            with replacing(target) as file:
+                emit.emit(planned, spool, file)
+        else:
+            emit.emit(planned, spool, target)
+    return Made(planned.size, planned.metadata_size, planned.superblock.inos)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _spool_dir(options: Options, target: Target) -> str | os.PathLike[str] | None:
+    if options.spool_dir is None and isinstance(target, (str, os.PathLike)):
+        return os.path.dirname(os.path.abspath(target))
+    return options.spool_dir
+
+
+@contextmanager
+def replacing(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file that takes the name ``target`` when the block ends, and vanishes if it fails.
+
+    What is no regular file, such as a device or a FIFO, is written to as it is.
+    """
+    path = os.path.abspath(target)
+    if os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        with open(path, "wb") as file:
+            yield file
+        return
+    folder, name = os.path.split(os.path.realpath(path))
+    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, os.path.join(folder, name))
+    except BaseException:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+    _sync_directory(folder)
+
+
+def _sync_directory(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class Writer:
+    """An image made file by file; written when the ``with`` block ends, not if it fails.
+
+    >>> with Writer("motd.erofs") as writer:            # doctest: +SKIP
+    ...     writer.add_file("/etc/motd", b"hi\\n", mode=0o644)
+
+    Missing parent directories are made.  Times are nanoseconds since the epoch.  The options are
+    those of :class:`Options`.
+    """
+
+    def __init__(self, target: Target, **options: Any) -> None:
+        self._target = target
+        self._options = Options(**options)
+        self.tree = Tree()
+        """What has been added; may be changed directly until the image is written."""
+        self.made: Made | None = None
+        """What was written, once it was."""
+
+    def add_file(
+        self,
+        path: AnyPath,
+        content: Buffer | Blob | os.PathLike[str],
+        *,
+        mode: int = 0o644,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int = 0,
+        xattrs: dict[str, bytes] | None = None,
+    ) -> Node:
+        """A regular file from bytes, a blob, or a path of the local system."""
+        if isinstance(content, os.PathLike):
+            content = FileBlob(content)
+        elif isinstance(content, (bytes, bytearray, memoryview)):
+            content = BytesBlob(bytes(content))
+        node = Node(stat.S_IFREG | mode, uid, gid, mtime_ns, content=content)
+        return self._add(path, node, xattrs)
+
+    def add_dir(
+        self,
+        path: AnyPath,
+        *,
+        mode: int = 0o755,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int = 0,
+        xattrs: dict[str, bytes] | None = None,
+    ) -> Node:
+        """A directory; one that is there keeps its children and takes this metadata."""
+        return self._add(path, Node(stat.S_IFDIR | mode, uid, gid, mtime_ns), xattrs)
+
+    def add_symlink(
+        self,
+        path: AnyPath,
+        target: AnyPath,
+        *,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int = 0,
+        xattrs: dict[str, bytes] | None = None,
+    ) -> Node:
+        """A symbolic link that holds ``target``."""
+        raw = paths.encode(target)
+        node = Node(stat.S_IFLNK | 0o777, uid, gid, mtime_ns, target=raw)
+        return self._add(path, node, xattrs)
+
+    def add_link(self, path: AnyPath, existing: AnyPath) -> Node:
+        """A second name for a file that has been added."""
+        node = self.tree.get(existing)
+        if node is None or node.is_dir:
+            raise WriteError(f"no file {os.fspath(existing)!r} to link to").at(os.fsdecode(path))
+        return self.tree.add(path, node)
+
+    def add_special(
+        self,
+        path: AnyPath,
+        mode: int,
+        *,
+        rdev: int = 0,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int = 0,
+        xattrs: dict[str, bytes] | None = None,
+    ) -> Node:
+        """A device, FIFO or socket: ``mode`` with its type, ``rdev`` by :func:`os.makedev`."""
+        return self._add(path, Node(mode, uid, gid, mtime_ns, rdev), xattrs)
+
+    def _add(self, path: AnyPath, node: Node, xattrs: dict[str, bytes] | None) -> Node:
+        node.xattrs = {paths.encode(name): value for name, value in (xattrs or {}).items()}
+        return self.tree.add(path, node)
+
+    def close(self) -> Made:
+        """Write the image."""
+        if self.made is None:
+            self.made = write_tree(self.tree, self._target, self._options)
+        return self.made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is None:
+            self.close()
