@@ -1,0 +1,102 @@
+"""iasfs: container images and file trees as lazily read EROFS images.
+
+The front door.  ``mkfs`` and ``Writer`` make an image, ``open`` reads one from a path, a URL, a
+file object or a blob, ``fsck`` and ``dump`` look into one, ``IAS`` keeps layers in an Image
+Attach Storage.  Rooms behind it may be imported by name: ``iasfs.format``, ``iasfs.read``,
+``iasfs.write``, ``iasfs.ias``, ``iasfs.fs``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+from iasfs.blob import Blob, BytesBlob, FileBlob, FileObjectBlob
+from iasfs.errors import (
+    BlobExists,
+    BlobNotFound,
+    DigestMismatch,
+    FormatError,
+    IasfsError,
+    StorageError,
+    UnsupportedFeature,
+    WriteError,
+)
+from iasfs.ias.store import IAS
+from iasfs.read.check import Problem, dump, fsck
+from iasfs.read.image import Image
+from iasfs.tree import Node, Tree
+from iasfs.write.writer import Made, Writer, mkfs
+
+__all__ = [
+    "IAS",
+    "Blob",
+    "BlobExists",
+    "BlobNotFound",
+    "BytesBlob",
+    "DigestMismatch",
+    "FileBlob",
+    "FormatError",
+    "IasfsError",
+    "Image",
+    "Made",
+    "Node",
+    "Problem",
+    "StorageError",
+    "Tree",
+    "UnsupportedFeature",
+    "WriteError",
+    "Writer",
+    "dump",
+    "fsck",
+    "mkfs",
+    "open",
+]
+
+Openable = str | os.PathLike[str] | BinaryIO | Blob
+
+
+def open_blob(source: Openable, storage_options: Mapping[str, Any] | None = None) -> Blob:
+    """The blob behind a path, an fsspec URL, a seekable binary file object, or a blob itself.
+
+    ``storage_options`` go to the fsspec file system of a URL.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        if "://" in path or "::" in path:
+            from iasfs.ias.objects import FsspecBlob
+
+            return FsspecBlob(path, **(storage_options or {}))
+        return FileBlob(path)
+    if isinstance(source, Blob):
+        return source
+    return FileObjectBlob(source)
+
+
+def open(
+    source: Openable,
+    *,
+    devices: Sequence[Openable] = (),
+    storage_options: Mapping[str, Any] | None = None,
+) -> Image:
+    """Open an image for reading.
+
+    ``source`` is a local path, an fsspec URL, a seekable binary file object, or a
+    :class:`~iasfs.blob.Blob`; ``devices`` are the extra devices that the image names, in its
+    order, each given in the same ways.  Only what is asked for is read.
+
+    Raises :class:`~iasfs.errors.FormatError` if it is not an EROFS image,
+    :class:`~iasfs.errors.UnsupportedFeature` if it needs what this library does not know, and
+    :class:`~iasfs.errors.StorageError` if the bytes cannot be had.
+    """
+    blobs: list[Blob] = []
+    try:
+        for one in (source, *devices):
+            blobs.append(open_blob(one, storage_options))
+        return Image(blobs[0], devices=blobs[1:])
+    except BaseException:
+        for blob, given in zip(blobs, (source, *devices)):
+            if blob is not given:
+                blob.close()
+        raise

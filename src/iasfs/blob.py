@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Protocol, Self, runtime_checkable
+from typing import BinaryIO, Protocol, Self, runtime_checkable
 
 from iasfs.buffers import Buffer, Range
 from iasfs.errors import BlobNotFound, StorageError
@@ -71,17 +72,15 @@ class BaseBlob(ABC):
         if len(ranges) == 1:
             return [self.read_at(*ranges[0])]
         found: list[Buffer] = [b""] * len(ranges)
-        for (start, size), members in coalesce(
-            ranges, gap=self.merge_gap, limit=self.merge_limit
-        ):
+        for (start, size), members in coalesce(ranges, gap=self.merge_gap, limit=self.merge_limit):
             data = memoryview(self.read_at(start, size))
             for index in members:
                 offset = ranges[index][0] - start
                 found[index] = data[offset : offset + ranges[index][1]]
         return found
 
-    def close(self) -> None:
-        """Nothing is held."""
+    def close(self) -> None:  # noqa: B027 - most blobs hold nothing
+        """Give back what the blob holds."""
 
     def check_range(self, offset: int, size: int) -> None:
         """Raise :class:`~iasfs.errors.StorageError` unless the range lies inside the blob."""
@@ -181,6 +180,47 @@ class FileBlob(BaseBlob):
         return type(self), (self.name,)
 
 
+class FileObjectBlob(BaseBlob):
+    """A seekable binary file object, whose cursor is moved under a lock; closing closes it."""
+
+    def __init__(self, file: BinaryIO, name: str | None = None) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self.name = name if name is not None else str(getattr(file, "name", "")) or None
+        try:
+            self._size = file.seek(0, os.SEEK_END)
+        except (OSError, ValueError) as error:
+            raise StorageError(f"cannot seek: {error}", name=self.name) from error
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read_at(self, offset: int, size: int) -> Buffer:
+        self.check_range(offset, size)
+        parts: list[bytes] = []
+        missing = size
+        with self._lock:
+            try:
+                self._file.seek(offset)
+                while missing:
+                    data = self._file.read(missing)
+                    if not data:
+                        break
+                    parts.append(data)
+                    missing -= len(data)
+            except (OSError, ValueError) as error:
+                raise StorageError(f"cannot read: {error}", name=self.name) from error
+        if missing:
+            raise StorageError(
+                f"the file ends {missing} bytes short of {offset + size}", name=self.name
+            )
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class SliceBlob(BaseBlob):
     """``size`` bytes of another blob from ``offset`` on; closing it leaves the other open."""
 
@@ -254,9 +294,7 @@ class SparseBlob(BaseBlob):
         return data
 
 
-def coalesce(
-    ranges: Sequence[Range], *, gap: int, limit: int
-) -> list[tuple[Range, list[int]]]:
+def coalesce(ranges: Sequence[Range], *, gap: int, limit: int) -> list[tuple[Range, list[int]]]:
     """Merge ranges that lie near each other into few requests (pure).
 
     Two ranges become one request when the bytes between them are at most ``gap`` and the
@@ -269,9 +307,7 @@ def coalesce(
         if merged:
             (start, length), members = merged[-1]
             end = max(start + length, offset + size)
-            if offset - (start + length) <= gap and (
-                end - start <= limit or end == start + length
-            ):
+            if offset - (start + length) <= gap and (end - start <= limit or end == start + length):
                 merged[-1] = (start, end - start), members
                 members.append(index)
                 continue

@@ -65,9 +65,7 @@ class FormatError(IasfsError, ValueError):
 class UnsupportedFeature(FormatError):
     """Allowed by the format, but unknown to this reader; ``feature`` is its name."""
 
-    def __init__(
-        self, feature: str, *, nid: int | None = None, offset: int | None = None
-    ) -> None:
+    def __init__(self, feature: str, *, nid: int | None = None, offset: int | None = None) -> None:
         super().__init__(f"unsupported feature: {feature}", nid=nid, offset=offset)
         self.feature = feature
 

@@ -1,20 +1,7 @@
 /* Functions of format/zindex.py that keep the GIL. */
 
-#include "fast.h"
+#include "args.h"
 #include "zindex.h"
-
-/* Reads an unsigned integer of at most maximum; 0, or -1 with an exception set. */
-static int get_unsigned(PyObject *object, uint64_t maximum, uint64_t *value)
-{
-    *value = PyLong_AsUnsignedLongLong(object);
-    if (*value == UINT64_MAX && PyErr_Occurred() != NULL)
-        return -1;
-    if (*value > maximum) {
-        PyErr_SetString(PyExc_ValueError, "decode_index: a number is out of range");
-        return -1;
-    }
-    return 0;
-}
 
 static PyObject *decode(const struct iasfs_zindex *index)
 {
@@ -49,7 +36,7 @@ static PyObject *extent_decode_index(PyObject *self, PyObject *const *args, Py_s
         return PyErr_Format(PyExc_TypeError, "decode_index takes %d arguments", (int)COUNT);
     uint64_t n[NUMBERS];
     for (int i = 0; i < NUMBERS; i++)
-        if (get_unsigned(args[i + 1], maxima[i], &n[i]) != 0)
+        if (iasfs_get_unsigned(args[i + 1], maxima[i], &n[i]) != 0)
             return NULL;
     Py_buffer data, regions;
     if (PyObject_GetBuffer(args[DATA], &data, PyBUF_SIMPLE) != 0)

@@ -17,7 +17,9 @@
 #include "core.h"
 
 #define IASFS_METHOD_TABLES(X) \
-    X(codec)
+    X(codec) \
+    X(extent) \
+    X(lookup)
 
 #define IASFS_METHOD(name, function, doc) \
     {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL, doc}

@@ -69,6 +69,34 @@ static void copy_match(struct block *b, size_t distance, size_t count)
     memcpy(to, from, count);
 }
 
+/* Short sequences, which most are, as long as there is so much room on both sides that 14
+ * literals, 18 bytes of match and what the copies write too much need no further checks.  Stops
+ * before the first sequence that is not of the kind. */
+static void short_sequences(struct block *b)
+{
+    const uint8_t *in = b->in;
+    uint8_t *out = b->out;
+    while (b->in_end - in >= 1 + STEP + 2 && b->out_end - out >= STEP + 18) {
+        size_t literals = in[0] >> 4, length = in[0] & 15;
+        if (literals == 15 || length == 15)
+            break;
+        const uint8_t *behind = in + 1 + literals;
+        uint8_t *to = out + literals;
+        size_t distance = (size_t)behind[0] | (size_t)behind[1] << 8;
+        if (distance < 8 || distance > (size_t)(to - b->start))
+            break;
+        memcpy(out, in + 1, STEP);
+        const uint8_t *from = to - distance;
+        memcpy(to, from, 8);
+        memcpy(to + 8, from + 8, 8);
+        memcpy(to + 16, from + 16, 2);
+        in = behind + 2;
+        out = to + length + MIN_MATCH;
+    }
+    b->in = in;
+    b->out = out;
+}
+
 /* One sequence.  *done is set when the block (or what is wanted of it) is complete. */
 static int sequence(struct block *b, int exact, int *done)
 {
@@ -116,7 +144,9 @@ int iasfs_lz4_decode(const uint8_t *source, size_t source_size, uint8_t *out, si
 {
     struct block b = {source, source + source_size, out, out, out + size};
     int done = 0, problem = IASFS_OK;
-    while (!done && problem == IASFS_OK)
+    while (!done && problem == IASFS_OK) {
+        short_sequences(&b);
         problem = sequence(&b, exact, &done);
+    }
     return problem;
 }

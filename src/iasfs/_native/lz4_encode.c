@@ -28,10 +28,11 @@
 #define LAST_MATCH 12
 #define WINDOW 65535
 #define ENOUGH 256 /* a match of this length ends every search */
-#define MAX_BITS 15
+#define FEW_BITS 13 /* of the hash at level 1 */
+#define MANY_BITS 15
 
 struct tables {
-    uint32_t head[1 << MAX_BITS];
+    uint32_t head[1 << MANY_BITS];
     uint32_t previous[WINDOW + 1];
 };
 
@@ -44,30 +45,22 @@ struct encoder {
     size_t capacity, used;
     size_t anchor;
     size_t entered; /* positions below are in the tables (levels above 1) */
-    unsigned bits, depth;
+    unsigned depth;
     struct tables *tables;
 };
 
 struct match {
-    size_t start, from, length; /* length 0: none */
+    size_t start, from, length;
 };
 
-static unsigned hash(const struct encoder *e, size_t at)
+static uint32_t word_at(const uint8_t *p)
 {
-    const uint8_t *p = e->in + at;
-    uint32_t word = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16
-                    | (uint32_t)p[3] << 24;
-    return (word * 2654435761U) >> (32 - e->bits);
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* Enters a position and answers with the last one of the same hash, plus one. */
-static uint32_t enter(struct encoder *e, size_t at)
+static uint32_t hash(uint32_t word, unsigned bits)
 {
-    uint32_t *head = &e->tables->head[hash(e, at)];
-    uint32_t before = *head;
-    e->tables->previous[at & WINDOW] = before;
-    *head = (uint32_t)at + 1;
-    return before;
+    return (word * 2654435761U) >> (32 - bits);
 }
 
 /* How many bytes at `from` and at `at` agree, looking no further than the last literals. */
@@ -75,38 +68,86 @@ static size_t agreement(const struct encoder *e, size_t from, size_t at)
 {
     const uint8_t *p = e->in + from, *q = e->in + at;
     size_t limit = e->size - LAST_LITERALS - at, n = 0;
-    while (limit - n >= 8 && memcmp(p + n, q + n, 8) == 0)
-        n += 8;
+    while (limit - n >= 4) {
+        uint32_t difference = word_at(p + n) ^ word_at(q + n);
+        if (difference != 0)
+            return n + (size_t)__builtin_ctz(difference) / 8;
+        n += 4;
+    }
     while (n < limit && p[n] == q[n])
         n++;
     return n;
 }
 
-/* The longest match for a position, the nearest of equals. */
-static struct match search(struct encoder *e, size_t at)
+/* Level 1: the first position from `at` on whose only candidate is a match. */
+static int find_one(const struct encoder *e, size_t at, struct match *m)
 {
-    struct match best = {at, 0, 0};
-    while (e->depth > 1 && e->entered < at)
-        enter(e, e->entered++);
+    const uint8_t *in = e->in;
+    uint32_t *head = e->tables->head;
+    size_t last = e->size - LAST_MATCH;
+    for (size_t misses = 0; at <= last; at += 1 + (misses++ >> 6)) {
+        uint32_t word = word_at(in + at), slot = hash(word, FEW_BITS), before = head[slot];
+        head[slot] = (uint32_t)at + 1;
+        if (before == 0)
+            continue;
+        size_t from = before - 1;
+        if (at - from > WINDOW || word_at(in + from) != word)
+            continue;
+        *m = (struct match){at, from, agreement(e, from, at)};
+        return 1;
+    }
+    return 0;
+}
+
+/* Enters a position and answers with the last one of the same hash, plus one. */
+static uint32_t enter(struct encoder *e, size_t at)
+{
+    uint32_t *head = &e->tables->head[hash(word_at(e->in + at), MANY_BITS)];
+    uint32_t before = *head;
+    e->tables->previous[at & WINDOW] = before;
+    *head = (uint32_t)at + 1;
+    return before;
+}
+
+/* The longest match for a position among `depth` candidates, the nearest of equals, if it is
+ * longer than m->length; then it is put into *m. */
+static int search(struct encoder *e, size_t at, struct match *m)
+{
+    for (; e->entered < at; e->entered++)
+        enter(e, e->entered);
     uint32_t candidate = enter(e, at);
     e->entered = at + 1;
-    size_t limit = e->size - LAST_LITERALS - at;
+    size_t limit = e->size - LAST_LITERALS - at, best = m->length;
     for (unsigned tries = e->depth; tries != 0 && candidate != 0; tries--) {
         size_t from = candidate - 1;
-        if (at - from > WINDOW)
+        if (at - from > WINDOW || best >= limit || best >= ENOUGH)
             break;
-        if (e->in[from + best.length] == e->in[at + best.length]) {
+        const uint8_t *p = e->in + from, *q = e->in + at;
+        if (word_at(p + best - 3) == word_at(q + best - 3)) { /* else it is not longer */
             size_t length = agreement(e, from, at);
-            if (length >= MIN_MATCH && length > best.length) {
-                best.from = from;
-                best.length = length;
-                if (length >= ENOUGH || length == limit)
-                    break;
+            if (length > best) {
+                best = length;
+                *m = (struct match){at, from, length};
             }
         }
         candidate = e->tables->previous[from & WINDOW];
     }
-    return best;
+    return m->start == at && best >= MIN_MATCH;
+}
+
+/* The other levels: the first match from `at` on, or a longer one at the next positions. */
+static int find_best(struct encoder *e, size_t at, struct match *m)
+{
+    size_t last = e->size - LAST_MATCH;
+    for (; at <= last; at++) {
+        *m = (struct match){at, 0, MIN_MATCH - 1};
+        if (!search(e, at, m))
+            continue;
+        while (m->start < last && search(e, m->start + 1, m))
+            ;
+        return 1;
+    }
+    return 0;
 }
 
 /* Bytes that prolong a count whose four bits hold up to 15. */
@@ -183,28 +224,15 @@ size_t iasfs_lz4_fill(const uint8_t *source, size_t source_size, uint8_t *out, s
     if (e.size > IASFS_MAX_DECODED)
         e.size = IASFS_MAX_DECODED;
     e.depth = 1U << ((level < 1 ? 1 : level > 12 ? 12 : level) - 1);
-    e.bits = e.depth == 1 ? 13 : MAX_BITS;
     e.tables = tables;
-    memset(e.tables->head, 0, sizeof *e.tables->head << e.bits);
+    memset(e.tables->head, 0, sizeof *e.tables->head << (e.depth == 1 ? FEW_BITS : MANY_BITS));
 
-    size_t position = 0, misses = 0;
-    while (e.size >= LAST_MATCH && position <= e.size - LAST_MATCH) {
-        struct match m = search(&e, position);
-        if (m.length == 0) {
-            position += e.depth == 1 ? 1 + (misses++ >> 6) : 1;
-            continue;
-        }
-        while (e.depth > 1 && m.length < ENOUGH && m.start < e.size - LAST_MATCH) {
-            struct match next = search(&e, m.start + 1);
-            if (next.length <= m.length)
-                break;
-            m = next;
-        }
+    struct match m;
+    while (e.size >= LAST_MATCH
+           && (e.depth == 1 ? find_one(&e, e.anchor, &m) : find_best(&e, e.anchor, &m))) {
         reach_back(&e, &m);
         if (!put_sequence(&e, m))
             break;
-        position = e.anchor;
-        misses = 0;
     }
     put_last(&e);
     *consumed = e.anchor;

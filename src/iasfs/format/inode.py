@@ -105,6 +105,7 @@ def unpack(data: Buffer, nid: int, superblock: Superblock) -> Inode:
     need = disk.INODE_EXTENDED.size if extended else disk.INODE_COMPACT.size
     if len(data) < need:
         raise FormatError("the inode ends behind the image", nid=nid, offset=offset)
+    raw: disk.InodeExtended | disk.InodeCompact
     if extended:
         raw = disk.InodeExtended._make(disk.INODE_EXTENDED.unpack_from(data))
         nlink, high = raw.i_nlink, raw.i_nb

@@ -1,4 +1,4 @@
-"""The header of an iasfs image: what EROFS has no field for.
+r"""The header of an iasfs image: what EROFS has no field for.
 
 EROFS leaves the 1,024 bytes before the superblock to others.  Our images begin them with a small
 header that says how long the metadata zone is, so that a reader far from the bytes fetches all
@@ -10,7 +10,7 @@ Layout, little endian, zeros up to byte 1,024:
 ======  ====  ===================================================================
 offset  size  field
 ======  ====  ===================================================================
-0       8     magic, ``b"IASFS\\r\\n\\x1a"``
+0       8     magic, ``b"IASFS\r\n\x1a"``
 8       4     version, 1
 12      4     flags, 0
 16      8     size of the file system in bytes, a multiple of the block size

@@ -11,7 +11,7 @@ Layout: ``struct erofs_super_block``; checksum: CRC32C without the final inversi
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from iasfs.buffers import Buffer
 from iasfs.errors import FormatError, UnsupportedFeature
@@ -181,16 +181,14 @@ def unpack(front: Buffer, image_size: int) -> Superblock:
         devt_slotoff=raw.devt_slotoff,
         xattr_prefix_count=raw.xattr_prefix_count,
         xattr_prefix_start=raw.xattr_prefix_start,
-        checksum=(
-            raw.checksum if raw.feature_compat & disk.FEATURE_COMPAT_SB_CHKSUM else None
-        ),
+        checksum=(raw.checksum if raw.feature_compat & disk.FEATURE_COMPAT_SB_CHKSUM else None),
     )
     offset, size = superblock.device_table
     _require(offset + size <= image_size, "the device table ends behind the image", 86)
     return superblock._replace(**_unpack_configs(front, raw))
 
 
-def _unpack_configs(front: Buffer, raw: disk.SuperBlock) -> dict[str, int]:
+def _unpack_configs(front: Buffer, raw: disk.SuperBlock) -> dict[str, Any]:
     """The compression configurations, as fields of :class:`Superblock`."""
     if not raw.feature_incompat & disk.FEATURE_INCOMPAT_COMPR_CFGS:
         # Images of erofs-utils before 1.3, and of today with 4 KiB LZ4 pclusters.
@@ -204,7 +202,7 @@ def _unpack_configs(front: Buffer, raw: disk.SuperBlock) -> dict[str, int]:
         raise UnsupportedFeature(names, offset=disk.SUPER_OFFSET + 84)
     found = {"algorithms": raw.available_compr_algs}
     at = disk.SUPER_OFFSET + disk.SUPER_BLOCK.size + 16 * raw.sb_extslots
-    for algorithm in ALGORITHM_NAMES:
+    for algorithm, name in ALGORITHM_NAMES.items():
         if not raw.available_compr_algs >> algorithm & 1:
             continue
         at = at + 3 & ~3
@@ -212,7 +210,7 @@ def _unpack_configs(front: Buffer, raw: disk.SuperBlock) -> dict[str, int]:
         payload = front[at + 2 : at + 2 + size]
         if at + 2 + size > len(front):
             raise FormatError(
-                f"configuration of {ALGORITHM_NAMES[algorithm]} ends behind the first block",
+                f"configuration of {name} ends behind the first block",
                 offset=at,
             )
         found |= _unpack_config(algorithm, payload, at)

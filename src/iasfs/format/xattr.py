@@ -93,9 +93,7 @@ def pack_area(xattrs: dict[bytes, bytes], shared: dict[tuple[bytes, bytes], int]
     return area
 
 
-def unpack_area(
-    area: Buffer, offset: int
-) -> tuple[list[tuple[int, bytes, bytes]], list[int]]:
+def unpack_area(area: Buffer, offset: int) -> tuple[list[tuple[int, bytes, bytes]], list[int]]:
     """An inode's own entries, as ``(index, rest of the name, value)``, and its shared ids.
 
     ``offset`` is where the area lies in the image, for the error.

@@ -371,5 +371,6 @@ class _Walk:
         return algorithm, partial
 
 
-decode: Callable[..., bytes | tuple[int, int]] = getattr(fast, "decode_index", decode_py)
-"""The compiled decoder, or :func:`decode_py` where there is none."""
+decode: Callable[..., bytes | tuple[int, int]]
+"""The decoder in C, or :func:`decode_py` where there is none."""
+decode = fast.decode_index if fast is not None else decode_py

@@ -86,7 +86,7 @@ class File(io.RawIOBase):
         if size is None or size < 0 or size > left:
             size = left
         start = self._at - self._window_at
-        if 0 <= start and start + size <= len(self._window):
+        if start >= 0 and start + size <= len(self._window):
             data = self._window[start : start + size]
         elif size < WINDOW_SIZE // 2:
             self._window = self._data.read(self._inode, self._at, WINDOW_SIZE)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any, Self
 
@@ -47,7 +46,9 @@ class Image:
     :class:`~iasfs.errors.UnsupportedFeature` if it needs a feature unknown here.
     """
 
-    def __init__(self, blob: Blob, *, devices: Sequence[Blob] = (), name: str | None = None) -> None:
+    def __init__(
+        self, blob: Blob, *, devices: Sequence[Blob] = (), name: str | None = None
+    ) -> None:
         self.name = name if name is not None else getattr(blob, "name", None)
         self._blobs = [blob, *devices]
         try:
@@ -99,7 +100,9 @@ class Image:
     def inode(self, path: AnyPath, follow_symlinks: bool = True) -> Inode:
         """The inode at a path; ``OSError`` if there is none."""
         if isinstance(path, int):
-            raise TypeError("an image has no file descriptors: path should be str, bytes or PathLike")
+            raise TypeError(
+                "an image has no file descriptors: path should be str, bytes or PathLike"
+            )
         raw = paths.encode(path)
         if not raw:
             raise self._error(errno.ENOENT, path)
@@ -132,7 +135,7 @@ class Image:
                 if hops > SYMLINK_HOPS_MAX:
                     raise self._error(errno.ELOOP, path)
                 target = self._target(inode)
-                must_be_dir = must_be_dir or not left and target.endswith((b"/", b"/."))
+                must_be_dir = must_be_dir or (not left and target.endswith((b"/", b"/.")))
                 if target.startswith(b"/"):
                     del trail[1:]
                 left += paths.split(target)[::-1]
@@ -179,7 +182,15 @@ class Image:
         """The stat result of an inode."""
         nanoseconds = inode.mtime * 1_000_000_000 + inode.mtime_nsec
         seconds = nanoseconds / 1e9
-        fields = (inode.mode, inode.nid, self._device, inode.nlink, inode.uid, inode.gid, inode.size)
+        fields = (
+            inode.mode,
+            inode.nid,
+            self._device,
+            inode.nlink,
+            inode.uid,
+            inode.gid,
+            inode.size,
+        )
         return os.stat_result(
             (*fields, inode.mtime, inode.mtime, inode.mtime),
             {
@@ -227,8 +238,10 @@ class Image:
             return False
 
     def access(self, path: AnyPath, mode: int, *, follow_symlinks: bool = True) -> bool:
-        """As :func:`os.access` for one who may read everything: nothing is writable, and
-        executable is what has any execute bit, or is a directory."""
+        """As :func:`os.access`, for one who may read everything.
+
+        Nothing is writable, and executable is what has any execute bit, or is a directory.
+        """
         try:
             inode = self.inode(path, follow_symlinks)
         except OSError as error:
@@ -340,8 +353,11 @@ class Image:
         errors: str | None = None,
         newline: str | None = None,
     ) -> IO[Any]:
-        """A regular file, opened for reading: ``"rb"`` gives a :class:`~iasfs.read.file.File`,
-        ``"r"`` text in UTF-8 unless ``encoding`` says otherwise."""
+        """A regular file, opened for reading.
+
+        ``"rb"`` gives a :class:`~iasfs.read.file.File`, ``"r"`` text in UTF-8 unless ``encoding``
+        says otherwise.
+        """
         if mode in ("rb", "br"):
             binary = File(self.data, self._regular(path), os.fsdecode(path), self)
             return binary  # type: ignore[return-value]

@@ -28,7 +28,7 @@ class DirEntry(Generic[AnyStr]):
     def __init__(self, image: Image, base: AnyStr, name: AnyStr, entry: Entry) -> None:
         self._image = image
         self._entry = entry
-        self.name = name
+        self.name: AnyStr = name
         self.path: AnyStr = os.path.join(base, name)
 
     def inode(self) -> int:
@@ -117,7 +117,9 @@ def walk(
         try:
             directory = image.inode(path)
             if directory.nid in above:
-                raise FormatError("a directory inside itself", nid=directory.nid).at(os.fsdecode(path))
+                raise FormatError("a directory inside itself", nid=directory.nid).at(
+                    os.fsdecode(path)
+                )
             with image.scandir(path) as entries:
                 found = [(entry, _leads_to_dir(entry)) for entry in entries]
         except OSError as error:

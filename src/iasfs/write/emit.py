@@ -7,13 +7,11 @@ follows from the spool as it is.  Nothing is decided here.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from typing import BinaryIO
 
 from iasfs.format import disk, inode, seal, superblock, zwrite
 from iasfs.format.table import Extent, Kind
-from iasfs.tree import Node
 from iasfs.write.plan import Placed, Plan, directory, index_offset
 from iasfs.write.profile import BLKSZBITS, BLOCK_SIZE
 from iasfs.write.store import Stored
@@ -52,7 +50,7 @@ def _put(zone: bytearray, offset: int, data: bytes) -> None:
 
 
 def _uuid_of(zone: bytearray) -> bytes:
-    """A UUID of version 8 (RFC 9562) made of what the image says, so the same image has the same."""
+    """A UUID of version 8 (RFC 9562) made of the metadata: the same for the same image."""
     raw = bytearray(hashlib.sha256(zone).digest()[:16])
     raw[6] = raw[6] & 0x0F | 0x80
     raw[8] = raw[8] & 0x3F | 0x80

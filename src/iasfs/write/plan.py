@@ -141,9 +141,7 @@ def _number(tree: Tree, contents: Contents) -> tuple[list[Placed], dict[int, Pla
 
 
 def _packed_inode(stored: Stored) -> Placed:
-    return Placed(
-        Node(_PACKED_MODE), None, stored, nlink=1, layout=stored.layout, size=stored.size
-    )
+    return Placed(Node(_PACKED_MODE), None, stored, nlink=1, layout=stored.layout, size=stored.size)
 
 
 def directory(placed: Placed, by_node: dict[int, Placed] | None) -> bytes:

@@ -73,6 +73,10 @@ class Contents(NamedTuple):
     """Bytes of the data zone, a multiple of the block size."""
 
 
+_Pcluster = tuple[int, bytes | None]
+"""Bytes of a piece that one pcluster holds, and its payload; no payload: they stay plain."""
+
+
 class _Piece(NamedTuple):
     """A run of one stream, compressed on its own."""
 
@@ -232,9 +236,7 @@ class _Layout:
             fragment = pack.start + pack.size
             pack.add(content, size - packed, packed)
             if packed == size:
-                self._files[id(node)] = Stored(
-                    disk.INODE_COMPRESSED_FULL, size, fragment=fragment
-                )
+                self._files[id(node)] = Stored(disk.INODE_COMPRESSED_FULL, size, fragment=fragment)
                 return
         compress = profile.compression != "none"
         body = _Stream(profile.extent_size if profile.big_pclusters else _SEGMENT_SIZE, compress)
@@ -329,7 +331,7 @@ class _Zone:
         self.size = 0
         self.extents: list[list[Extent]] = [[] for _ in range(streams)]
 
-    def write(self, pieces: Iterable[tuple[_Piece, list[tuple[int, bytes | None]]]], kind: Kind) -> None:
+    def write(self, pieces: Iterable[tuple[_Piece, list[_Pcluster]]], kind: Kind) -> None:
         """Append what some pieces were compressed to."""
         parts: list[Buffer] = []
         for piece, outputs in pieces:
@@ -368,8 +370,8 @@ class _Encoder:
             )
             self.kind = Kind(self._compressor.algorithm)
 
-    def encode(self, batch: list[_Piece]) -> list[list[tuple[int, bytes | None]]]:
-        """For each piece, ``(bytes of it, payload)`` of its pclusters; no payload: plain."""
+    def encode(self, batch: list[_Piece]) -> list[list[_Pcluster]]:
+        """What each piece becomes."""
         if self._compressor is None:
             return [[(len(piece.data), None)] for piece in batch]
         if self._fixed_output:
@@ -384,12 +386,12 @@ class _Encoder:
         ]
 
     @staticmethod
-    def _fill(compressor: Compressor, piece: _Piece) -> list[tuple[int, bytes | None]]:
+    def _fill(compressor: Compressor, piece: _Piece) -> list[_Pcluster]:
         """Pclusters of one block each, holding as much as fits."""
         if not piece.compress:
             return [(len(piece.data), None)]
         data = memoryview(piece.data)
-        outputs: list[tuple[int, bytes | None]] = []
+        outputs: list[_Pcluster] = []
         while data:
             consumed, payload = compressor.fill(data, BLOCK_SIZE)
             if consumed <= BLOCK_SIZE:
@@ -417,7 +419,7 @@ def _run(
     """Compress all streams into the zone: many batches at once, written in order."""
     encoder = _Encoder(profile)
     done = 0
-    waiting: deque[tuple[list[_Piece], Future[list[list[tuple[int, bytes | None]]]]]] = deque()
+    waiting: deque[tuple[list[_Piece], Future[list[list[_Pcluster]]]]] = deque()
 
     def write_oldest() -> None:
         nonlocal done

@@ -1,9 +1,9 @@
 """A tar becomes a Tree.
 
-Three steps, one behind the other, each knowing nothing of the next: :mod:`~iasfs.write.tarstream`
-gives the uncompressed bytes, ``_Reader`` cuts them into members (:mod:`~iasfs.write.tarheader`
-reads the headers), ``_Builder`` puts the members into a tree.  Contents are slices of the archive,
-so a tree costs some hundred bytes a member, whatever the files weigh.
+Three steps, one behind the other, each knowing nothing of the next:
+:mod:`~iasfs.write.tarstream` gives the uncompressed bytes, :mod:`~iasfs.write.tarreader` cuts
+them into members, and what lives here puts the members into a tree.  Contents are slices of the
+archive, so a tree costs some hundred bytes a member, whatever the files weigh.
 
 What an archive means, where the formats leave it open:
 
@@ -35,41 +35,23 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 from iasfs import paths
-from iasfs.blob import Blob, BytesBlob, SliceBlob, SparseBlob
-from iasfs.errors import FormatError, StorageError, UnsupportedFeature
+from iasfs.blob import Blob
+from iasfs.errors import FormatError, StorageError
 from iasfs.tree import Node, Tree
-from iasfs.write import tarheader
-from iasfs.write.tarheader import BLOCK_SIZE, Header, Records
-from iasfs.write.tarstream import Archive, Digest, Progress, open_archive
+from iasfs.write.tarheader import Header
+from iasfs.write.tarreader import HARD_LINK, KINDS, Member, Reader
+from iasfs.write.tarstream import Digest, Progress, open_archive
 
 Whiteouts = Literal["keep", "overlay"]
 
-_RECORDS_LIMIT = 1 << 24
-"""Bytes of a pax header, or of a sparse file's map."""
 _DEPTH_LIMIT = 2048
 """Components of a path, links followed: more than any path has that Linux can name."""
 _LINKS_LIMIT = 40
 """Symbolic links followed on one path, as Linux counts."""
-
-_EMPTY = BytesBlob(b"")
-_HARD_LINK = b"1"
-_FILES = frozenset((b"0", b"\0", b"7", b"S"))
-_KINDS = {
-    b"2": stat.S_IFLNK,
-    b"3": stat.S_IFCHR,
-    b"4": stat.S_IFBLK,
-    b"5": stat.S_IFDIR,
-    b"6": stat.S_IFIFO,
-    b"D": stat.S_IFDIR,
-}
-"""Types that have no content; whatever their size field says, only ``D`` has data behind it."""
-_PLAIN = _FILES | _KINDS.keys() | {_HARD_LINK}
-_PASSED_OVER = frozenset((b"V", b"A", b"E"))
 
 
 def read_tar(
@@ -109,8 +91,8 @@ def read_tar(
         progress=progress,
     )
     try:
-        builder = _Builder(skip_links=b".wh." if whiteouts == "overlay" else None)
-        for member in _Reader(archive):
+        builder = _Builder(skip_links=_WHITEOUT if whiteouts == "overlay" else None)
+        for member in Reader(archive):
             builder.add(member)
         archive.finish()
         tree = builder.finish()
@@ -118,212 +100,18 @@ def read_tar(
             _convert_whiteouts(tree)
     except (FormatError, StorageError) as error:
         archive.close()
-        raise error.at(name) if name is not None else error
+        if name is not None:
+            error.at(name)
+        raise
     return tree
-
-
-# Bytes to members.
-
-
-@dataclass(slots=True)
-class _Member:
-    """A member: its header with all overrides, its content, and where its first header lies."""
-
-    header: Header
-    content: Blob
-    offset: int
-
-    def fault(self, error: FormatError) -> FormatError:
-        """The error, knowing where it happened."""
-        if error.offset is None:
-            error.offset = self.offset
-        return error.at(paths.decode(self.header.name))
-
-
-class _Reader:
-    """The members of an archive."""
-
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
-        self._at = 0
-        self._globals: Records = {}
-
-    def __iter__(self) -> Iterator[_Member]:
-        while (member := self._next_member()) is not None:
-            yield member
-
-    def _next_member(self) -> _Member | None:
-        start = self._at
-        try:
-            header, records = self._extended_header()
-        except FormatError as error:
-            if error.offset is None:
-                error.offset = start
-            raise
-        if header is None:
-            return None
-        member = _Member(header, _EMPTY, start)
-        try:
-            if records:
-                tarheader.apply_pax(header, records)
-            header.check()
-            if header.kind in _KINDS:
-                if header.kind == b"D":
-                    self._take(header.size)
-            elif header.size or header.sparse is not None:
-                member.content = self._content(header, has_records=bool(records))
-        except FormatError as error:
-            raise member.fault(error) from error.__cause__
-        return member
-
-    def _extended_header(self) -> tuple[Header | None, Records]:
-        """The next header that is a file's, and the records that override it."""
-        names: Records = {}
-        records: Records = {}
-        is_extended = False
-        while (header := self._header()) is not None:
-            kind = header.kind
-            if kind in _PLAIN:
-                break
-            if kind in (b"x", b"X"):
-                records |= tarheader.parse_pax(self._extension(header, _RECORDS_LIMIT))
-            elif kind == b"g":
-                data = self._extension(header, _RECORDS_LIMIT)
-                self._globals |= tarheader.parse_global_pax(data)
-                continue
-            elif kind in (b"L", b"K"):
-                data = self._extension(header, tarheader.NAME_LIMIT + 1)
-                names[b"path" if kind == b"L" else b"linkpath"] = data.partition(b"\0")[0]
-            elif kind == b"M":
-                raise UnsupportedFeature("a tar of several volumes")
-            elif kind in _PASSED_OVER:
-                header.check()
-                self._take(header.size)
-                continue
-            else:
-                break
-            is_extended = True
-        if header is None and is_extended:
-            raise FormatError("the archive ends behind an extension header", offset=self._at)
-        if not (names or self._globals):
-            return header, records
-        return header, {**self._globals, **names, **{k: v for k, v in records.items() if v}}
-
-    def _header(self) -> Header | None:
-        """The next header; ``None`` at the archive's end."""
-        block = self._archive.read(self._at, BLOCK_SIZE)
-        if block == tarheader.ZERO_BLOCK:
-            block = self._archive.read(self._at + BLOCK_SIZE, BLOCK_SIZE)
-            if block and block != tarheader.ZERO_BLOCK:
-                raise FormatError("data behind a single zero block", offset=self._at + BLOCK_SIZE)
-            return None
-        if not block and self._at:
-            return None
-        if len(block) < BLOCK_SIZE:
-            raise FormatError("the archive ends inside a header", offset=self._at)
-        try:
-            header = tarheader.parse_header(block)
-        except FormatError as error:
-            error.offset = self._at
-            raise
-        self._at += BLOCK_SIZE
-        return header
-
-    def _take(self, size: int) -> int:
-        """Step over ``size`` bytes of data and their padding; the offset where they begin."""
-        start = self._at
-        end = start + size + -size % BLOCK_SIZE
-        if not self._archive.reaches(end):
-            raise FormatError(f"the archive ends before offset {end}, inside a member's data")
-        self._at = end
-        return start
-
-    def _extension(self, header: Header, limit: int) -> bytes:
-        if not 0 <= header.size <= limit:
-            raise FormatError(f"an extension header of {header.size} bytes, at most {limit}")
-        return self._archive.read(self._take(header.size), header.size)
-
-    def _content(self, header: Header, *, has_records: bool) -> Blob:
-        if header.kind == _HARD_LINK and not has_records and not self._link_has_data(header):
-            return _EMPTY
-        if header.sparse is not None and header.kind == b"S":
-            self._read_sparse_extensions(header)
-        start = self._take(header.size)
-        end = start + header.size
-        if header.sparse is None:
-            return SliceBlob(self._archive.blob, start, header.size)
-        if header.more_sparse:
-            header.sparse, size = self._read_sparse_map(start, header.size)
-            start += size
-        return _sparse_blob(self._archive.blob, start, end, header)
-
-    def _link_has_data(self, header: Header) -> bool:
-        """Whether data follows a hard link that has a size but no pax header.
-
-        Old tars give the size of the file linked to, others mean it: the next block tells, for it
-        is a header if there is no data.
-        """
-        block = self._archive.read(self._at, BLOCK_SIZE)
-        if len(block) < BLOCK_SIZE or block == tarheader.ZERO_BLOCK:
-            return False
-        try:
-            tarheader.parse_header(block)
-        except FormatError:
-            return True
-        return False
-
-    def _read_sparse_extensions(self, header: Header) -> None:
-        """The blocks between an ``S`` header and its data."""
-        assert header.sparse is not None
-        while header.more_sparse:
-            block = self._archive.read(self._take(BLOCK_SIZE), BLOCK_SIZE)
-            pieces, header.more_sparse = tarheader.sparse_extension(block)
-            header.sparse += pieces
-            if len(header.sparse) > tarheader.SPARSE_LIMIT:
-                raise FormatError(f"a sparse file of more than {tarheader.SPARSE_LIMIT} pieces")
-
-    def _read_sparse_map(self, start: int, size: int) -> tuple[list[tuple[int, int]], int]:
-        """The map in front of a sparse file's data, and the bytes it takes."""
-        limit = min(size, _RECORDS_LIMIT)
-        wanted = 0
-        while wanted < limit:
-            wanted = min(limit, max(2 * wanted, 8 * BLOCK_SIZE))
-            found = tarheader.parse_sparse_map(self._archive.read(start, wanted))
-            if found is not None:
-                return found
-        raise FormatError(f"the map of a sparse file does not end within {limit} bytes")
-
-
-def _sparse_blob(blob: Blob, start: int, end: int, header: Header) -> Blob:
-    """The pieces, whose data lie one behind the other from ``start`` on, at their places."""
-    pieces: list[tuple[int, int, int]] = []  # offset in the file, offset in the archive, size
-    file_end = 0
-    for offset, size in header.sparse or ():
-        if offset < file_end or size < 0 or offset + size > header.real_size:
-            raise FormatError(f"a piece {offset}+{size} of a sparse file is out of place")
-        if size > end - start:
-            raise FormatError("a sparse file has less data than its map says")
-        if pieces and offset == file_end:
-            offset, at, before = pieces.pop()
-            pieces.append((offset, at, before + size))
-        elif size:
-            pieces.append((offset, start, size))
-        file_end = max(file_end, offset + size) if not size else pieces[-1][0] + pieces[-1][2]
-        start += size
-    return SparseBlob(
-        header.real_size, [(offset, SliceBlob(blob, at, size)) for offset, at, size in pieces]
-    )
-
-
-# Members to a tree.
 
 
 @dataclass(slots=True, eq=False)
 class _Link(Node):
     """Holds the place of a hard link whose target has not come yet."""
 
-    to: bytes = b""
-    member: _Member | None = None
+    member: Member = field(kw_only=True)
+    found: Node | None = None
 
 
 class _Builder:
@@ -334,7 +122,231 @@ class _Builder:
     """
 
     def __init__(self, skip_links: bytes | None) -> None:
-        self._tree = Tree()
+        self._root = Node(stat.S_IFDIR | 0o755)
         self._skip_links = skip_links
-        self._directories = {b"": self._tree.root}  # by path as written in the archive
+        self._directories = {b"": self._root}  # by path, as the archive writes it
         self._links: list[tuple[Node, bytes, _Link]] = []
+
+    def add(self, member: Member) -> None:
+        """Put a member in its place."""
+        header = member.header
+        try:
+            parent, name = self._place(header.name)
+            if header.kind == HARD_LINK and not self._is_skipped(name):
+                self._put(parent, name, self._link(parent, name, member))
+            else:
+                self._put(parent, name, _node(header, member.content))
+        except FormatError as error:
+            raise member.fault(error) from None
+
+    def finish(self) -> Tree:
+        """The tree, when all members are in it."""
+        for parent, name, link in self._links:
+            if parent.children.get(name) is link:
+                parent.children[name] = self._resolve(link)
+        return Tree(self._root)
+
+    def _is_skipped(self, name: bytes) -> bool:
+        return self._skip_links is not None and name.startswith(self._skip_links)
+
+    def _put(self, parent: Node, name: bytes, node: Node) -> None:
+        old = parent.children.get(name) if name else self._root
+        if old is not None:
+            is_dir = old.is_dir
+            if is_dir and node.is_dir:
+                old.mode, old.uid, old.gid = node.mode, node.uid, node.gid
+                old.mtime_ns, old.xattrs = node.mtime_ns, node.xattrs
+                return
+            if not name:
+                raise FormatError("a member that is not a directory stands for the root")
+            if is_dir or old.is_symlink:
+                self._directories = {b"": self._root}
+        parent.children[name] = node
+
+    # Paths.
+
+    def _place(self, path: bytes) -> tuple[Node, bytes]:
+        """The directory of a member, made where it is missing, and the member's name there."""
+        parent, name = _split(path)
+        directory = self._directory(parent, make=True)
+        assert directory is not None
+        return directory, name
+
+    def _find(self, path: bytes) -> Node | None:
+        """What is at ``path`` now, the last component not followed."""
+        parent, name = _split(path)
+        directory = self._directory(parent, make=False)
+        if directory is None or not name:
+            return directory
+        return directory.children.get(name)
+
+    def _directory(self, path: bytes, *, make: bool) -> Node | None:
+        found = self._directories.get(path)
+        if found is None:
+            found = self._walk(path, make=make)
+            if found is not None:
+                self._directories[path] = found
+        return found
+
+    def _walk(self, path: bytes, *, make: bool) -> Node | None:
+        """The directory at ``path``, symbolic links followed but never out of the root."""
+        stack = [self._root]
+        ahead = paths.split(path)[::-1]
+        if b".." in ahead:
+            raise FormatError("'..' in the name of a member")
+        steps = len(ahead)
+        links = 0
+        while ahead:
+            if steps > _DEPTH_LIMIT:
+                raise FormatError(f"a path of more than {_DEPTH_LIMIT} components")
+            part = ahead.pop()
+            if part == b"..":
+                del stack[max(len(stack) - 1, 1) :]
+                continue
+            node = stack[-1].children.get(part)
+            if node is None:
+                if not make:
+                    return None
+                node = stack[-1].children[part] = Node(stat.S_IFDIR | 0o755)
+            elif node.is_symlink:
+                links += 1
+                steps += node.target.count(b"/") + 1
+                if links > _LINKS_LIMIT:
+                    raise FormatError("too many symbolic links on the path of a member")
+                if node.target.startswith(b"/"):
+                    del stack[1:]
+                if steps <= _DEPTH_LIMIT:
+                    ahead += paths.split(node.target)[::-1]
+                continue
+            elif not node.is_dir:
+                if not make:
+                    return None
+                raise FormatError(f"{_quote(part)} on its path is not a directory")
+            stack.append(node)
+        return stack[-1]
+
+    # Hard links.
+
+    def _link(self, parent: Node, name: bytes, member: Member) -> Node:
+        """The node a hard link stands for, or a place holder."""
+        target = self._find(member.header.link)
+        if target is None:
+            target = _Link(stat.S_IFREG, member=member)
+        if isinstance(target, _Link):
+            self._links.append((parent, name, target))
+            return target
+        return _linked(member, target)
+
+    def _resolve(self, link: _Link) -> Node:
+        """The node that a chain of links ends at which came before their target."""
+        chain: list[_Link] = []
+        seen: set[int] = set()
+        node: Node | None = link
+        while isinstance(node, _Link) and node.found is None:
+            if id(node) in seen:
+                node = None
+                break
+            seen.add(id(node))
+            chain.append(node)
+            node = self._find(node.member.header.link)
+        if isinstance(node, _Link):
+            node = node.found
+        if node is None:
+            node = _orphan(chain[-1].member)
+        for link in chain:
+            try:
+                link.found = _linked(link.member, node)
+            except FormatError as error:
+                raise link.member.fault(error) from None
+        return node
+
+
+def _linked(member: Member, target: Node) -> Node:
+    if target.is_dir:
+        raise FormatError(f"a hard link to a directory, {_quote(member.header.link)}")
+    if target.is_file and member.content.size:
+        target.content = member.content
+    return target
+
+
+def _split(path: bytes) -> tuple[bytes, bytes]:
+    """The parent and the last component, which is empty for the root alone."""
+    parent, _, name = path.rstrip(b"/").rpartition(b"/")
+    if name in (b"", b".", b".."):
+        parts = paths.split(path)
+        if not parts:
+            return b"", b""
+        name = parts.pop()
+        parent = b"/".join(parts)
+        if name == b"..":
+            raise FormatError("'..' in the name of a member")
+    return parent, name
+
+
+def _orphan(member: Member) -> Node:
+    """A file made of a hard link whose target is nowhere, if it brought its data along."""
+    if not member.content.size:
+        raise member.fault(
+            FormatError(f"a hard link to {_quote(member.header.link)}, which is not in the archive")
+        )
+    return _node(member.header, member.content)
+
+
+def _node(header: Header, content: Blob) -> Node:
+    kind = KINDS.get(header.kind, stat.S_IFREG)
+    if kind == stat.S_IFREG and header.name.endswith(b"/"):
+        kind = stat.S_IFDIR
+    node = Node(kind | header.mode & 0o7777, header.uid, header.gid, header.mtime_ns)
+    if header.xattrs:
+        node.xattrs = header.xattrs
+    if kind == stat.S_IFREG:
+        node.content = content
+    elif kind == stat.S_IFLNK:
+        if not header.link:
+            raise FormatError("a symbolic link without a target")
+        node.target = header.link
+    elif node.is_device:
+        if not (0 <= header.major < 1 << 32 and 0 <= header.minor < 1 << 32):
+            raise FormatError(f"device {header.major}:{header.minor} does not fit 32 bits")
+        node.rdev = os.makedev(header.major, header.minor)
+    return node
+
+
+def _quote(name: bytes) -> str:
+    """A name as part of a message."""
+    return repr(paths.decode(name[:200]))
+
+
+# Whiteouts.
+
+_WHITEOUT = b".wh."
+_OPAQUE = b".wh..wh..opq"
+_AUFS = b".wh..wh."
+"""What else begins so is AUFS' own bookkeeping."""
+_OVERLAY_OPAQUE = b"trusted.overlay.opaque"
+
+
+def _convert_whiteouts(tree: Tree) -> None:
+    """Make a layer's whiteout files what overlayfs understands.
+
+    A whiteout means the layers below.  Beside a file of that name it has nothing left to say;
+    beside a directory it says that nothing of the lower one shines through.
+    """
+    stack = [(b"/", tree.root)]
+    while stack:
+        path, node = stack.pop()
+        children = node.children
+        for name in [name for name in children if name.startswith(_WHITEOUT)]:
+            mark = children.pop(name)
+            hidden = name[len(_WHITEOUT) :]
+            if name == _OPAQUE:
+                node.xattrs[_OVERLAY_OPAQUE] = b"y"
+            elif name.startswith(_AUFS):
+                continue
+            elif mark.children or hidden in (b"", b".", b".."):
+                raise FormatError("a whiteout that hides nothing").at(paths.decode(path + name))
+            elif hidden not in children:
+                children[hidden] = Node(stat.S_IFCHR, mark.uid, mark.gid, mark.mtime_ns)
+            elif children[hidden].is_dir:
+                children[hidden].xattrs[_OVERLAY_OPAQUE] = b"y"
+        stack += [(path + name + b"/", child) for name, child in children.items() if child.is_dir]

@@ -1,4 +1,4 @@
-"""The headers of a tar: bytes in, values out, no I/O.
+r"""The headers of a tar: bytes in, values out, no I/O.
 
 A tar is a row of 512-byte blocks: a header, the member's data padded to whole blocks, the next
 header.  Forty years gave the header five dialects, told apart by magic numbers; what did not fit
@@ -6,11 +6,11 @@ went into *extension headers*, members of their own that speak about the next on
 
 =======  ====================================================================================
 v7       no magic; names up to 100 bytes, octal numbers
-ustar    ``ustar\\0``; a name's front part in a prefix field (POSIX 1003.1-1988)
-star     ustar with ``tar\\0`` at 508; a shorter prefix, then atime and ctime
-gnu      ``ustar  \\0``; no prefix; long names in ``L`` and ``K`` members, sparse files as ``S``
+ustar    ``ustar\0``; a name's front part in a prefix field (POSIX 1003.1-1988)
+star     ustar with ``tar\0`` at 508; a shorter prefix, then atime and ctime
+gnu      ``ustar  \0``; no prefix; long names in ``L`` and ``K`` members, sparse files as ``S``
 pax      ustar whose ``x`` (next member) and ``g`` (all that follow) members hold records
-         ``length key=value\\n`` that override any field (POSIX 1003.1-2001)
+         ``length key=value\n`` that override any field (POSIX 1003.1-2001)
 =======  ====================================================================================
 
 All of them may write a number as a big-endian two's complement, with the first bit set, instead
@@ -61,7 +61,7 @@ class Header:
     ``kind`` is the type letter.  ``size`` counts the bytes that follow in the archive.  A sparse
     file has ``sparse``, where its pieces of data belong, and ``real_size``; with ``more_sparse``
     further pieces follow behind the header (kind ``S``) or the whole list is the beginning of
-    the data (pax).
+    the data (pax).  ``is_pax``: the member has a pax header of its own.
     """
 
     name: bytes
@@ -78,6 +78,7 @@ class Header:
     sparse: list[Range] | None = None
     real_size: int = 0
     more_sparse: bool = False
+    is_pax: bool = False
 
     def check(self) -> None:
         """Raise :class:`~iasfs.errors.FormatError` for what no file can be."""

@@ -35,7 +35,7 @@ from iasfs.errors import FormatError, StorageError
 CHUNK_SIZE = 1 << 20
 """Bytes read, or decompressed, at a time."""
 WINDOW_LIMIT = 1 << 27
-"""Bytes of memory an archive may make its decompressor use: enough for any preset of xz and zstd."""
+"""Bytes of memory that a decompressor may need: enough for every preset of xz and zstd."""
 _FEED_SIZE = 1 << 16
 """Compressed bytes given to a codec at a time, for what it leaves unused is copied."""
 _MAGIC_SIZE = 10
@@ -218,9 +218,7 @@ def _pieces_of_blob(blob: Blob, progress: Progress | None) -> Iterator[bytes]:
         yield piece
 
 
-def _pieces_of_file(
-    file: BinaryIO, name: str | None, progress: Progress | None
-) -> Iterator[bytes]:
+def _pieces_of_file(file: BinaryIO, name: str | None, progress: Progress | None) -> Iterator[bytes]:
     done = 0
     while True:
         try:

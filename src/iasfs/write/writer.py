@@ -253,8 +253,10 @@ def _sync_directory(folder: str) -> None:
 class Writer:
     """An image made file by file; written when the ``with`` block ends, not if it fails.
 
-    >>> with Writer("motd.erofs") as writer:            # doctest: +SKIP
-    ...     writer.add_file("/etc/motd", b"hi\\n", mode=0o644)
+    ::
+
+        with Writer("motd.erofs") as writer:
+            writer.add_file("/etc/motd", b"hello", mode=0o644)
 
     Missing parent directories are made.  Times are nanoseconds since the epoch.  The options are
     those of :class:`Options`.
