@@ -23,14 +23,11 @@ from iasfs.errors import (
     UnsupportedFeature,
     WriteError,
 )
-from iasfs.ias.store import IAS
-from iasfs.read.check import Problem, dump, fsck
 from iasfs.read.image import Image
 from iasfs.tree import Node, Tree
 from iasfs.write.writer import Made, Writer, mkfs
 
 __all__ = [
-    "IAS",
     "Blob",
     "BlobExists",
     "BlobNotFound",
@@ -42,14 +39,11 @@ __all__ = [
     "Image",
     "Made",
     "Node",
-    "Problem",
     "StorageError",
     "Tree",
     "UnsupportedFeature",
     "WriteError",
     "Writer",
-    "dump",
-    "fsck",
     "mkfs",
     "open",
 ]

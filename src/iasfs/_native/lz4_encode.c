@@ -16,8 +16,9 @@
  * does; so a sequence is written only if behind it there is room for the literals that it would
  * need to be the last: `tail`.
  *
- * Invariants: anchor <= position <= size; bytes before anchor are encoded; used <= capacity,
- * and room for one more token and its tail is always left. */
+ * Invariants: the bytes before anchor <= size are encoded, in used < capacity bytes; behind them
+ * there is room for one more token and its tail.  Whatever compares two positions stays in front
+ * of the last literals. */
 
 #include "core.h"
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from iasfs._native import fast, ffi, lib, missing
 from iasfs.buffers import Buffer
-from iasfs.errors import FormatError, WriteError
+from iasfs.errors import FormatError, UnsupportedFeature, WriteError
 from iasfs.format import purecodec
 from iasfs.format.disk import (
     COMPRESSION_DEFLATE,
@@ -98,6 +98,8 @@ def crc32c(data: Buffer, register: int = 0xFFFFFFFF) -> int:
 
 
 # --- libzstd -------------------------------------------------------------------------------------
+
+_NO_ZSTD = "found no libzstd 1.4.0 or later: pip install zstandard"
 
 _kept: list[Any] = []  # what owns the code that C now points to
 
@@ -218,8 +220,9 @@ class Decoder:
     def decode(self, jobs: Sequence[Job], destination: bytearray | memoryview) -> None:
         """Carry out jobs, in order.
 
-        Raises :class:`DecodeError` for the first that fails; parts of ``destination`` may have
-        been written by then.
+        Raises :class:`DecodeError` for the first that fails, or
+        :class:`~iasfs.errors.UnsupportedFeature` where nothing here knows its algorithm; parts
+        of ``destination`` may have been written by then.
         """
         if fast is not None:
             fault = fast.decode(jobs, destination, *self._settings)
@@ -234,7 +237,7 @@ class Decoder:
                 try:
                     self._decode_foreign(job, target)
                 except Fault as fault:
-                    raise DecodeError(str(fault), index) from None
+                    raise self._error(fault.problem, index, job.algorithm) from None
 
     def decode_one(
         self,
@@ -257,6 +260,14 @@ class Decoder:
         destination = bytearray(length)
         self.decode([Job(source, algorithm, size, skip, length, 0, partial, phase)], destination)
         return bytes(destination)
+
+    @staticmethod
+    def _error(problem: Problem, index: int, algorithm: int) -> FormatError:
+        if problem != Problem.FOREIGN:
+            return DecodeError(SENTENCES[problem], index)
+        if algorithm == Algorithm.ZSTD:
+            return UnsupportedFeature(f"zstd ({_NO_ZSTD})")
+        return UnsupportedFeature(f"compression algorithm {algorithm}")
 
     def _decode_foreign(self, job: Job, target: memoryview) -> None:
         """One job of a list that C does not carry out, or not alone."""
@@ -373,17 +384,16 @@ class Compressor:
             raise WriteError(f"chunks of {max_input} bytes: the limit is 12 MiB")
         if lib is None:
             _warn_once()
-        in_c = lib is not None and kind.algorithm != Algorithm.DEFLATE
+        self._in_c = lib is not None and kind.algorithm != Algorithm.DEFLATE
         if kind.algorithm == Algorithm.ZSTD:
-            in_c = zstd_version() > 0
-            if not in_c and purecodec.zstd_module() is None:
-                raise WriteError("zstd: found no libzstd 1.4.0 or later; pip install zstandard")
+            self._in_c = self._in_c and zstd_version() > 0
+            if not self._in_c and purecodec.zstd_module() is None:
+                raise WriteError(f"zstd: {_NO_ZSTD}")
         self.name = name
         self.level = level
         self.algorithm = kind.algorithm
         self.max_input = max_input
         self.windowlog = min(max((max_input - 1).bit_length(), 10), 20)
-        self._in_c = in_c
         self._rooms: list[_Room] = []
 
     def compress(self, chunks: Sequence[Buffer]) -> list[bytes]:
