@@ -4,13 +4,16 @@ The front door.  ``mkfs`` and ``Writer`` make an image, ``open`` reads one from 
 file object or a blob, ``fsck`` and ``dump`` look into one, ``IAS`` keeps layers in an Image
 Attach Storage.  Rooms behind it may be imported by name: ``iasfs.format``, ``iasfs.read``,
 ``iasfs.write``, ``iasfs.ias``, ``iasfs.fs``.
+
+Only what every program needs is loaded with the package; the rest comes when it is first named.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from iasfs.blob import Blob, BytesBlob, FileBlob, FileObjectBlob
 from iasfs.errors import (
@@ -23,11 +26,16 @@ from iasfs.errors import (
     UnsupportedFeature,
     WriteError,
 )
-from iasfs.read.image import Image
-from iasfs.tree import Node, Tree
-from iasfs.write.writer import Made, Writer, mkfs
+
+if TYPE_CHECKING:
+    from iasfs.layers import IAS
+    from iasfs.read.check import Problem, dump, fsck
+    from iasfs.read.image import Image
+    from iasfs.tree import Node, Tree
+    from iasfs.write.writer import Made, Writer, mkfs
 
 __all__ = [
+    "IAS",
     "Blob",
     "BlobExists",
     "BlobNotFound",
@@ -39,16 +47,44 @@ __all__ = [
     "Image",
     "Made",
     "Node",
+    "Problem",
     "StorageError",
     "Tree",
     "UnsupportedFeature",
     "WriteError",
     "Writer",
+    "dump",
+    "fsck",
     "mkfs",
     "open",
 ]
 
+_HOMES = {
+    "IAS": "iasfs.layers",
+    "Image": "iasfs.read.image",
+    "Made": "iasfs.write.writer",
+    "Node": "iasfs.tree",
+    "Problem": "iasfs.read.check",
+    "Tree": "iasfs.tree",
+    "Writer": "iasfs.write.writer",
+    "dump": "iasfs.read.check",
+    "fsck": "iasfs.read.check",
+    "mkfs": "iasfs.write.writer",
+}
+
 Openable = str | os.PathLike[str] | BinaryIO | Blob
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'iasfs' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def open_blob(source: Openable, storage_options: Mapping[str, Any] | None = None) -> Blob:
@@ -84,6 +120,8 @@ def open(
     :class:`~iasfs.errors.UnsupportedFeature` if it needs what this library does not know, and
     :class:`~iasfs.errors.StorageError` if the bytes cannot be had.
     """
+    from iasfs.read.image import Image
+
     blobs: list[Blob] = []
     try:
         for one in (source, *devices):

@@ -10,7 +10,7 @@ import pytest
 
 from helpers import require, require_root, run
 from iasfs.errors import FormatError, UnsupportedFeature
-from iasfs.write.acl import pack_acl
+from iasfs.write.acl import parse_acl
 
 ANYBODY = 0xFFFFFFFF
 
@@ -28,7 +28,10 @@ NAMED_USER = attribute(
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        (b"user::rw-,group::r--,other::r--", b""),
+        (
+            b"user::rw-,group::r--,other::r--",
+            attribute((1, 6, ANYBODY), (4, 4, ANYBODY), (32, 4, ANYBODY)),
+        ),
         (b"user::rw-,user:502:r-x,group::r--,mask::r-x,other::r--", NAMED_USER),
         (b"user::rw-\nuser:502:r-x\ngroup::r--\nmask::r-x\nother::r--\n", NAMED_USER),
         (b"user::rw-,user:lisa:r-x:502,group::r--,mask::r-x,other::r--", NAMED_USER),
@@ -60,7 +63,20 @@ NAMED_USER = attribute(
     ],
 )
 def test_text_becomes_the_attribute(text: bytes, value: bytes) -> None:
-    assert pack_acl(text) == value
+    assert parse_acl(text).value == value
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "is_minimal"),
+    [
+        (b"user::rw-,group::r-x,other::--x", 0o651, True),
+        (b"user::rw-,group::r-x,mask::---,other::--x", 0o601, False),
+        (b"user::---,user:5:r--,group::---,mask::rwx,other::---", 0o070, False),
+    ],
+)
+def test_permission_bits(text: bytes, mode: int, is_minimal: bool) -> None:
+    """The group's are those of the mask, where there is one."""
+    assert parse_acl(text)[1:] == (mode, is_minimal)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +100,13 @@ def test_text_becomes_the_attribute(text: bytes, value: bytes) -> None:
 )
 def test_what_linux_would_refuse(text: bytes) -> None:
     with pytest.raises(FormatError):
-        pack_acl(text)
+        parse_acl(text)
 
 
 def test_a_name_without_a_number_is_refused() -> None:
     """It would mean whoever has the name on the machine that makes the image."""
     with pytest.raises(UnsupportedFeature, match="lisa"):
-        pack_acl(b"user::rw-,user:lisa:r-x,group::r--,mask::r-x,other::r--")
+        parse_acl(b"user::rw-,user:lisa:r-x,group::r--,mask::r-x,other::r--")
 
 
 def test_the_kernel_agrees(tmp_path: Path) -> None:
@@ -105,4 +121,5 @@ def test_the_kernel_agrees(tmp_path: Path) -> None:
         expected = os.getxattr(path, "system.posix_acl_access")
     except OSError:
         pytest.skip("this file system has no ACLs")
-    assert pack_acl(text.encode()) == expected
+    assert parse_acl(text.encode()).value == expected
+    assert parse_acl(text.encode()).mode == path.stat().st_mode & 0o777

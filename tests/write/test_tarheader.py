@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from iasfs.errors import FormatError, UnsupportedFeature
 from iasfs.write import tarheader
+from iasfs.write.acl import parse_acl
 from iasfs.write.tarheader import Header
 from tarmaker import GNU, USTAR, V7, base256, block, octal, record, seal
 
@@ -199,7 +200,7 @@ def test_pax_overrides() -> None:
     expected = Header(
         b"new", b"there", b"0", 0o644, 4294967295, 70000, 9_000_000_000, -1_500_000_000
     )
-    expected.major, expected.minor, expected.xattrs = 300, 70000, {}
+    expected.major, expected.minor = 300, 70000
     assert header == expected
 
 
@@ -245,7 +246,7 @@ def test_xattrs() -> None:
         (b"LIBARCHIVE.xattr.user.padded", base64.b64encode(b"1234")),
         (b"RHT.security.selinux", b"system_u:object_r:etc_t:s0"),
         (b"SCHILY.acl.access", acl),
-        (b"SCHILY.acl.default", b"user::rw-,group::r--,other::r--"),
+        (b"SCHILY.acl.default", acl),
     )
     assert header.xattrs == {
         b"user.raw": b"\0\xff=\n",
@@ -255,8 +256,20 @@ def test_xattrs() -> None:
         b"user.\xc3\xa4 b": b"1234",
         b"user.padded": b"1234",
         b"security.selinux": b"system_u:object_r:etc_t:s0\0",
-        b"system.posix_acl_access": tarheader.pack_acl(acl),
+        b"system.posix_acl_access": parse_acl(acl).value,
+        b"system.posix_acl_default": parse_acl(acl).value,
     }
+
+
+def test_an_acl_says_what_the_permission_bits_are() -> None:
+    """A minimal access ACL is no more than that; a minimal default ACL still is an ACL."""
+    minimal = b"user::rwx,group::r-x,other::---"
+    header = applied((b"SCHILY.acl.access", minimal), (b"SCHILY.acl.default", minimal))
+    assert header.mode == 0o750
+    assert header.xattrs == {b"system.posix_acl_default": parse_acl(minimal).value}
+    header = applied((b"SCHILY.acl.access", b"user::rwx,group::r-x,mask::rwx,other::---"))
+    assert header.mode == 0o770
+    assert applied((b"SCHILY.acl.access", b""), (b"SCHILY.acl.default", b"")).mode == 0o644
 
 
 def test_global_headers_speak_of_all_files() -> None:

@@ -80,12 +80,12 @@ static size_t agreement(const struct encoder *e, size_t from, size_t at)
     return n;
 }
 
-/* Level 1: the first position from `at` on whose only candidate is a match. */
-static int find_one(const struct encoder *e, size_t at, struct match *m)
+/* Level 1: the first position up to `last` whose only candidate is a match. */
+static int find_one(const struct encoder *e, size_t last, struct match *m)
 {
     const uint8_t *in = e->in;
     uint32_t *head = e->tables->head;
-    size_t last = e->size - LAST_MATCH;
+    size_t at = e->anchor;
     for (size_t misses = 0; at <= last; at += 1 + (misses++ >> 6)) {
         uint32_t word = word_at(in + at), slot = hash(word, FEW_BITS), before = head[slot];
         head[slot] = (uint32_t)at + 1;
@@ -136,11 +136,10 @@ static int search(struct encoder *e, size_t at, struct match *m)
     return m->start == at && best >= MIN_MATCH;
 }
 
-/* The other levels: the first match from `at` on, or a longer one at the next positions. */
-static int find_best(struct encoder *e, size_t at, struct match *m)
+/* The other levels: the first match up to there, or a longer one at the next positions. */
+static int find_best(struct encoder *e, size_t last, struct match *m)
 {
-    size_t last = e->size - LAST_MATCH;
-    for (; at <= last; at++) {
+    for (size_t at = e->anchor; at <= last; at++) {
         *m = (struct match){at, 0, MIN_MATCH - 1};
         if (!search(e, at, m))
             continue;
@@ -228,12 +227,17 @@ size_t iasfs_lz4_fill(const uint8_t *source, size_t source_size, uint8_t *out, s
     e.tables = tables;
     memset(e.tables->head, 0, sizeof *e.tables->head << (e.depth == 1 ? FEW_BITS : MANY_BITS));
 
-    struct match m;
-    while (e.size >= LAST_MATCH
-           && (e.depth == 1 ? find_one(&e, e.anchor, &m) : find_best(&e, e.anchor, &m))) {
-        reach_back(&e, &m);
-        if (!put_sequence(&e, m))
-            break;
+    int found = e.size >= LAST_MATCH;
+    while (found) {
+        struct match m;
+        size_t last = e.size - LAST_MATCH, room = e.capacity - e.used;
+        if (last > room && e.anchor < last - room)
+            last = e.anchor + room; /* the literals before a later match would not fit */
+        found = e.depth == 1 ? find_one(&e, last, &m) : find_best(&e, last, &m);
+        if (found) {
+            reach_back(&e, &m);
+            found = put_sequence(&e, m);
+        }
     }
     put_last(&e);
     *consumed = e.anchor;

@@ -270,7 +270,7 @@ class Decoder:
         return UnsupportedFeature(f"compression algorithm {algorithm}")
 
     def _decode_foreign(self, job: Job, target: memoryview) -> None:
-        """One job of a list that C does not carry out, or not alone."""
+        """Carry out one job of a list in which C met an algorithm it lacks, or (yet) no libzstd."""
         if fast is not None and job.algorithm not in (Algorithm.LZMA, Algorithm.DEFLATE):
             if job.algorithm == Algorithm.ZSTD:
                 zstd_version()

@@ -249,7 +249,7 @@ class _Lz4Encoder:
         tail = max(_LAST_LITERALS, _LAST_MATCH - length)
         prolongation = (literals - 15) // 255 + 1 if literals >= 15 else 0
         need = 1 + prolongation + literals + 2 + 1 + tail
-        spare = self.capacity - len(self.out) - need
+        spare = self.room - need
         if spare < 0:
             return False
         longest = _MIN_MATCH + (15 + (spare - 1) * 255 + 254 if spare else 14)
@@ -260,13 +260,17 @@ class _Lz4Encoder:
         self.anchor += length + _MIN_MATCH
         return True
 
+    @property
+    def room(self) -> int:
+        return self.capacity - len(self.out)
+
     def put_last(self) -> None:
-        room = self.capacity - len(self.out) - 1
+        room = self.room - 1
         self.put_literals(min(self.size - self.anchor, room - (room + 241) // 256), 0)
 
     def fill(self) -> None:
-        position, misses, last = 0, 0, self.size - _LAST_MATCH
-        while position <= last:
+        position, misses = 0, 0
+        while position <= (last := min(self.size - _LAST_MATCH, self.anchor + self.room)):
             start = position
             match, length = self.search(start)
             if not length:
@@ -359,18 +363,29 @@ def zstd_decode(source: memoryview, size: int, window_log: int) -> bytes:
         raise Fault(Problem.FOREIGN)
     error: type[Exception] = module.ZstdError
     try:
-        if module.__name__ == "zstandard":
-            reader = module.ZstdDecompressor(max_window_size=1 << window_log).stream_reader(
-                bytes(source), read_across_frames=False
-            )
-            data: bytes = reader.read(size)
-        else:
-            limit = {module.DecompressionParameter.window_log_max: window_log}
-            data = module.ZstdDecompressor(options=limit).decompress(bytes(source), size)
-    except error:
+        data = _zstd_read(module, bytes(source), size, window_log, frame.content == size)
+    except (error, EOFError):
         raise Fault(Problem.BAD_ZSTD) from None
     if len(data) != size:
         raise Fault(Problem.SHORT)
+    return data
+
+
+def _zstd_read(module: Any, source: bytes, size: int, window_log: int, whole: bool) -> bytes:
+    """Decode ``size`` bytes; ``whole``: they are all of the frame, so that its end counts too."""
+    data: bytes
+    if module.__name__ != "zstandard":
+        limit = {module.DecompressionParameter.window_log_max: window_log}
+        decoder = module.ZstdDecompressor(options=limit)
+        data = decoder.decompress(source, size)
+        if whole and not decoder.eof:
+            raise EOFError
+        return data
+    context = module.ZstdDecompressor(max_window_size=1 << window_log)
+    if whole:
+        data = context.decompress(source, allow_extra_data=True)
+    else:
+        data = context.stream_reader(source, read_across_frames=False).read(size)
     return data
 
 

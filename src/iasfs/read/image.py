@@ -31,10 +31,9 @@ from iasfs.read.data import Data, Read
 from iasfs.read.directory import Directories
 from iasfs.read.file import File
 from iasfs.read.listing import DirEntry, ScandirIterator
+from iasfs.read.resolve import Resolver
 from iasfs.read.volume import Volume
 
-SYMLINK_HOPS_MAX = 40
-"""Symbolic links followed in one lookup, as Linux has it."""
 _BLOCK_UNIT = 512
 
 
@@ -61,6 +60,7 @@ class Image:
         self.data = Data(self.volume)
         self.directories = Directories(self.volume, self.data)
         self._attributes = Attributes(self.volume, self.data)
+        self._resolver = Resolver(self.volume, self.data, self.directories)
         self._device = int.from_bytes(self.superblock.uuid[:4], "little")
 
     # --- the image itself -----------------------------------------------------------------------
@@ -107,51 +107,13 @@ class Image:
         if not raw:
             raise self._error(errno.ENOENT, path)
         try:
-            return self._walk_path(raw, path, follow_symlinks)
+            return self._resolver.inode(raw, follow_symlinks)
         except FormatError as error:
             raise error.at(paths.decode(raw)) from None
-
-    def _walk_path(self, raw: bytes, path: AnyPath, follow_symlinks: bool) -> Inode:
-        trail = [self._root]
-        left = paths.split(raw)[::-1]
-        must_be_dir = raw.endswith((b"/", b"/."))
-        hops = 0
-        while left:
-            part = left.pop()
-            if not trail[-1].is_dir:
-                raise self._error(errno.ENOTDIR, path)
-            if part == b"..":
-                if len(trail) > 1:
-                    trail.pop()
-                continue
-            if len(part) > paths.NAME_MAX:
-                raise self._error(errno.ENAMETOOLONG, path)
-            entry = self.directories.find(trail[-1], part)
-            if entry is None:
-                raise self._error(errno.ENOENT, path)
-            inode = self.volume.inode(entry.nid)
-            if inode.is_symlink and (left or follow_symlinks or must_be_dir):
-                hops += 1
-                if hops > SYMLINK_HOPS_MAX:
-                    raise self._error(errno.ELOOP, path)
-                target = self._target(inode)
-                must_be_dir = must_be_dir or (not left and target.endswith((b"/", b"/.")))
-                if target.startswith(b"/"):
-                    del trail[1:]
-                left += paths.split(target)[::-1]
-            else:
-                trail.append(inode)
-        if must_be_dir and not trail[-1].is_dir:
-            raise self._error(errno.ENOTDIR, path)
-        return trail[-1]
-
-    def _target(self, inode: Inode) -> bytes:
-        if not 1 <= inode.size <= paths.SYMLINK_MAX:
-            raise FormatError(f"a symbolic link of {inode.size} bytes", nid=inode.nid)
-        target = self.data.read(inode, 0, inode.size)
-        if b"\0" in target:
-            raise FormatError("a symbolic link with a NUL", nid=inode.nid)
-        return target
+        except OSError as error:
+            if error.filename is None:
+                error.filename = os.fspath(path)
+            raise
 
     def _regular(self, path: AnyPath) -> Inode:
         inode = self.inode(path)
@@ -257,7 +219,7 @@ class Image:
         inode = self.inode(path, follow_symlinks=False)
         if not inode.is_symlink:
             raise self._error(errno.EINVAL, path)
-        return _like(path, self._target(inode))
+        return _like(path, self._resolver.target(inode))
 
     def listdir(self, path: AnyPath = "/") -> list[Any]:
         """As :func:`os.listdir`, in byte order of the names."""

@@ -15,12 +15,14 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Key, Value]):
-    """Values by key: at most ``limit`` of them, or ``limit`` in all by ``weigh`` where given."""
+    """Values by key, as many as ``limit`` allows: each counts 1, or what ``weigh`` says."""
 
-    def __init__(self, limit: int, weigh: Callable[[Value], int] | None = None) -> None:
+    def __init__(self, limit: int, weigh: Callable[[Value], int] = lambda value: 1) -> None:
         self._limit = limit
         self._weigh = weigh
         self._values: dict[Key, Value] = {}
+        self._weight = 0
+        """Of all values, about: threads may miscount, and the next eviction counts anew."""
 
     def get(self, key: Key) -> Value | None:
         """The value, if it is still here; it is now the most recent."""
@@ -30,21 +32,18 @@ class Recent(Generic[Key, Value]):
         return value
 
     def put(self, key: Key, value: Value) -> None:
-        """Keep a value; the oldest go until all fit."""
+        """Keep a value; when all do not fit any more, the oldest go."""
         self._values[key] = value
-        while self._weight() > self._limit:
-            try:
-                self._values.pop(next(iter(self._values)), None)
-            except RuntimeError:  # another thread changed it at this moment
-                continue
-            except StopIteration:
-                break
+        self._weight += self._weigh(value)
+        if self._weight > self._limit:
+            self._evict()
 
-    def _weight(self) -> int:
-        if self._weigh is None:
-            return len(self._values)
-        return sum(map(self._weigh, list(self._values.values())))
-
-    def clear(self) -> None:
-        """Keep nothing."""
-        self._values.clear()
+    def _evict(self) -> None:
+        """Let the oldest go, a quarter of all at once: to count costs a look at each."""
+        weight = 0
+        for key, value in reversed(list(self._values.items())):
+            weight += self._weigh(value)
+            if weight > self._limit - self._limit // 4:
+                self._values.pop(key, None)
+                weight -= self._weigh(value)
+        self._weight = weight

@@ -19,6 +19,8 @@ from iasfs.read.recent import Recent
 
 TABLES_KEPT = 4 << 20
 """Bytes of extent tables that are kept."""
+_TABLE_OVERHEAD = 256
+"""Bytes that a table takes besides its records, about."""
 INODES_KEPT = 4096
 
 
@@ -40,7 +42,9 @@ class Volume:
             if slot.blocks << self.superblock.blkszbits > device.size:
                 raise FormatError(f"extra device {number} is shorter than its {slot.blocks} blocks")
         self._inodes: Recent[int, Inode] = Recent(INODES_KEPT)
-        self._tables: Recent[int, ExtentTable] = Recent(TABLES_KEPT, lambda table: table.nbytes)
+        self._tables: Recent[int, ExtentTable] = Recent(
+            TABLES_KEPT, lambda table: table.nbytes + _TABLE_OVERHEAD
+        )
         self.geometry = Geometry.of(
             self.superblock, blob.size, devices=slots, attached=bool(devices)
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
+from typing import NamedTuple
 
 from iasfs import paths
 from iasfs.errors import FormatError, UnsupportedFeature
@@ -37,19 +38,34 @@ _Entry = tuple[int, int, int]
 """``(tag, id, permissions)``: sorted, it is the order on disk."""
 
 
-def pack_acl(text: bytes) -> bytes:
-    """The value of the attribute; empty if the ACL says no more than the permission bits do.
+class Acl(NamedTuple):
+    """An access control list."""
 
-    Raises :class:`~iasfs.errors.FormatError` for an ACL that Linux would not take, and
+    value: bytes
+    """Of the attribute."""
+    mode: int
+    """The nine permission bits that Linux shows of a file with this access ACL."""
+    is_minimal: bool
+    """Whether the permission bits say all of it, so that as an access ACL it is not stored."""
+
+
+def parse_acl(text: bytes) -> Acl:
+    """An ACL in text form.
+
+    Raises :class:`~iasfs.errors.FormatError` for one that Linux would not take, and
     :class:`~iasfs.errors.UnsupportedFeature` for a name whose number is not given.
     """
     lines = text.replace(b",", b"\n").split(b"\n")
     words = [line.partition(b"#")[0].strip() for line in lines]
     entries = sorted(_parse_entry(word) for word in words if word)
     _check(entries)
-    if len(entries) == 3:
-        return b""
-    return _HEADER + b"".join(_ENTRY.pack(tag, perm, who) for tag, who, perm in entries)
+    plain = {tag: permissions for tag, who, permissions in entries if who == _NO_ID}
+    group = plain.get(_MASK, plain[_GROUP_OBJ])
+    return Acl(
+        _HEADER + b"".join(_ENTRY.pack(tag, permissions, who) for tag, who, permissions in entries),
+        plain[_USER_OBJ] << 6 | group << 3 | plain[_OTHER],
+        len(entries) == 3,
+    )
 
 
 def _parse_entry(word: bytes) -> _Entry:

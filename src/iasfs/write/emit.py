@@ -7,7 +7,6 @@ follows from the spool as it is.  Nothing is decided here.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from typing import BinaryIO
 
 from iasfs.format import disk, inode, seal, superblock, zwrite
@@ -22,10 +21,17 @@ _NANOSECOND = 1_000_000_000
 
 def emit(plan: Plan, spool: BinaryIO, target: BinaryIO) -> None:
     """Write the image: ``spool`` holds the data zone from its beginning on."""
-    target.write(metadata(plan))
-    spool.flush()
+    _write_all(target, metadata(plan))
     spool.seek(0)
-    shutil.copyfileobj(spool, target, _COPY_SIZE)
+    while data := spool.read(_COPY_SIZE):
+        _write_all(target, data)
+
+
+def _write_all(target: BinaryIO, data: bytes) -> None:
+    """Write every byte: an unbuffered file may take fewer than it is given."""
+    view = memoryview(data)
+    while view:
+        view = view[target.write(view) :]
 
 
 def metadata(plan: Plan) -> bytes:

@@ -296,9 +296,8 @@ def _node(header: Header, content: Blob) -> Node:
     kind = KINDS.get(header.kind, stat.S_IFREG)
     if kind == stat.S_IFREG and header.name.endswith(b"/"):
         kind = stat.S_IFDIR
-    node = Node(kind | header.mode & 0o7777, header.uid, header.gid, header.mtime_ns)
-    if header.xattrs:
-        node.xattrs = header.xattrs
+    mode = kind | header.mode & 0o7777
+    node = Node(mode, header.uid, header.gid, header.mtime_ns, xattrs=header.xattrs)
     if kind == stat.S_IFREG:
         node.content = content
     elif kind == stat.S_IFLNK:

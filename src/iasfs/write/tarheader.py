@@ -28,13 +28,13 @@ import struct
 import zlib
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from iasfs import paths
 from iasfs.buffers import Range
 from iasfs.errors import FormatError, UnsupportedFeature
-from iasfs.write.acl import pack_acl
+from iasfs.write.acl import parse_acl
 
 BLOCK_SIZE = 512
 ZERO_BLOCK = bytes(BLOCK_SIZE)
@@ -74,7 +74,7 @@ class Header:
     mtime_ns: int
     major: int = 0
     minor: int = 0
-    xattrs: dict[bytes, bytes] | None = None
+    xattrs: dict[bytes, bytes] = field(default_factory=dict)
     sparse: list[Range] | None = None
     real_size: int = 0
     more_sparse: bool = False
@@ -181,10 +181,6 @@ _NUMBERS = {
 _XATTR = b"SCHILY.xattr."
 _LIBARCHIVE_XATTR = b"LIBARCHIVE.xattr."
 _SELINUX = b"RHT.security.selinux"
-_ACLS = {
-    b"SCHILY.acl.access": b"system.posix_acl_access",
-    b"SCHILY.acl.default": b"system.posix_acl_default",
-}
 _SPARSE = b"GNU.sparse."
 _SPARSE_MAP = b"GNU.sparse.map"
 _OF_ONE_FILE = (_XATTR, _LIBARCHIVE_XATTR, _SELINUX, b"SCHILY.acl.", _SPARSE)
@@ -248,6 +244,8 @@ def apply_pax(header: Header, records: Records) -> None:
         elif key == b"mtime" and value:
             header.mtime_ns = parse_time(value)
     header.xattrs = _xattrs(records)
+    if acl := records.get(b"SCHILY.acl.access"):
+        _apply_acl(header, acl)
     if any(key.startswith(_SPARSE) for key in records):
         _apply_sparse(header, records)
 
@@ -284,13 +282,24 @@ def _xattrs(records: Records) -> dict[bytes, bytes]:
             encoded[unquote_to_bytes(key[len(_LIBARCHIVE_XATTR) :])] = _base64(value)
         elif key == _SELINUX and value:
             encoded[b"security.selinux"] = value + b"\0"  # stored with its NUL, as setfilecon(3)
-        elif key in _ACLS and (acl := pack_acl(value)):
-            encoded[_ACLS[key]] = acl
+        elif key == b"SCHILY.acl.default" and value:
+            encoded[b"system.posix_acl_default"] = parse_acl(value).value
     xattrs = encoded | raw
     for name in xattrs:
         if not name or b"\0" in name:
             raise FormatError(f"{name[:80]!r} cannot be the name of an extended attribute")
     return xattrs
+
+
+def _apply_acl(header: Header, text: bytes) -> None:
+    """As setting it does on Linux: the permission bits become those of the ACL.
+
+    They need not be the header's: libarchive writes the owning group's, Linux shows the mask.
+    """
+    acl = parse_acl(text)
+    header.mode = header.mode & ~0o777 | acl.mode
+    if not acl.is_minimal:
+        header.xattrs.setdefault(b"system.posix_acl_access", acl.value)
 
 
 def _base64(value: bytes) -> bytes:

@@ -26,11 +26,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from iasfs.blob import Blob, FileBlob
 from iasfs.buffers import Buffer
 from iasfs.errors import FormatError, StorageError
+
+if TYPE_CHECKING:
+    import zstandard
 
 CHUNK_SIZE = 1 << 20
 """Bytes read, or decompressed, at a time."""
@@ -280,13 +283,8 @@ class _Zstd:
     more than 128 KiB: so a frame is given to it block by block (RFC 8878, section 3.1.1).
     """
 
-    def __init__(self) -> None:
-        import zstandard
-
-        decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
-        self._frame = decompressor.decompressobj()
-        self._header_size = zstandard.frame_header_size
-        self._error = zstandard.ZstdError
+    def __init__(self, frame: zstandard.ZstdDecompressionObj) -> None:
+        self._frame = frame
         self._input = b""
         self._at = 0
         self._begun = False
@@ -307,28 +305,28 @@ class _Zstd:
         if data:
             self._input = self._input[self._at :] + data
             self._at = 0
-        try:
-            if not self._left:
-                self._left = self._next_step()
-            step = self._input[self._at : self._at + self._left]
-            self._at += len(step)
-            self._left -= len(step)
-            self.needs_input = not step or self._at == len(self._input)
-            return self._frame.decompress(step) if step else b""
-        except self._error as error:
-            raise ValueError(str(error)) from error
+        if not self._left:
+            self._left = self._next_step()
+        step = self._input[self._at : self._at + self._left]
+        self._at += len(step)
+        self._left -= len(step)
+        self.needs_input = not step or self._at == len(self._input)
+        return self._frame.decompress(step) if step else b""
 
     def _next_step(self) -> int:
         """The bytes to give next; 0 if the input is too short to tell."""
-        head = self._input[self._at : self._at + 18]
+        head = self._input[self._at : self._at + 8]
         if not self._begun:
             if len(head) < 8:
                 return 0
             self._begun = True
-            if head[1:4] == b"\x2a\x4d\x18":
+            if head[1:4] == _SKIPPABLE:
                 return 8 + int.from_bytes(head[4:8], "little")
-            self._checksum_size = 4 if head[4] & 0x04 else 0
-            return self._header_size(head)
+            flags = head[4]
+            self._checksum_size = flags & 4
+            is_single = flags >> 5 & 1
+            content_size = (is_single, 2, 4, 8)[flags >> 6]
+            return 6 - is_single + (0, 1, 2, 4)[flags & 3] + content_size
         if len(head) < 3:
             return 0
         block = int.from_bytes(head[:3], "little")
@@ -344,12 +342,14 @@ def _codec_of(head: bytes) -> _Decode | None:
         return partial(_decode, "xz", _new_xz)
     if head.startswith(b"BZh") and head[4:10] in _BZIP2_MAGICS:
         return partial(_decode, "bzip2", bz2.BZ2Decompressor)
-    is_skippable = head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5
+    is_skippable = head[1:4] == _SKIPPABLE and head[0] >> 4 == 5
     if is_skippable or head.startswith(b"\x28\xb5\x2f\xfd"):
-        return partial(_decode, "zstd", _Zstd)
+        return _decode_zstd
     return None
 
 
+_SKIPPABLE = b"\x2a\x4d\x18"
+"""The magic of a zstd frame that holds no data, less its first byte."""
 _BZIP2_MAGICS = bytes.fromhex("314159265359"), bytes.fromhex("177245385090")
 """Of a block, and of the end of a stream that has none."""
 
@@ -382,6 +382,16 @@ def _decode(
         raise FormatError(f"the {codec} data ends in the middle of a stream")
 
 
+def _decode_zstd(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_LIMIT)
+    try:
+        yield from _decode("zstd", lambda: _Zstd(decompressor.decompressobj()), pieces)
+    except zstandard.ZstdError as error:
+        raise FormatError(f"damaged zstd data: {error}") from error
+
+
 def _decompress(codec: str, stream: _Decompressor, data: bytes) -> bytes:
     try:
         return stream.decompress(data, CHUNK_SIZE)
@@ -390,7 +400,7 @@ def _decompress(codec: str, stream: _Decompressor, data: bytes) -> bytes:
 
 
 def _too_large(limit: int) -> FormatError:
-    return FormatError(f"the uncompressed archive is larger than {limit} bytes")
+    return FormatError(f"the uncompressed archive is larger than {limit} bytes", offset=limit)
 
 
 def _storage_error(error: OSError, what: str, name: str | None) -> StorageError:

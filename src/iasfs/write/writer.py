@@ -191,17 +191,32 @@ def write_tree(tree: Tree, target: Target, options: Options) -> Made:
     workers = options.workers if options.workers is not None else _cores()
     if workers < 1:
         raise WriteError(f"{workers} workers")
-    with tempfile.TemporaryFile(dir=_spool_dir(options, target), buffering=0) as spool:
-        contents = store.store(
-            tree, chosen, spool, order=options.order, workers=workers, progress=options.progress
-        )
-        planned = plan.plan(tree, contents, chosen, identity)
-        if isinstance(target, (str, os.PathLike)):
-            with replacing(target) as file:
-                emit.emit(planned, spool, file)
-        else:
-            emit.emit(planned, spool, target)
+    folder = _spool_dir(options, target)
+    with tempfile.TemporaryFile(dir=folder) as spool:
+        try:
+            contents = store.store(
+                tree,
+                chosen,
+                spool,
+                order=options.order,
+                workers=workers,
+                progress=options.progress,
+            )
+            planned = plan.plan(tree, contents, chosen, identity)
+            _emit(planned, spool, target)
+        except OSError as error:
+            if error.filename is None:  # a full disk does not say where it is
+                error.filename = folder
+            raise
     return Made(planned.size, planned.metadata_size, planned.superblock.inos)
+
+
+def _emit(planned: plan.Plan, spool: BinaryIO, target: Target) -> None:
+    if isinstance(target, (str, os.PathLike)):
+        with replacing(target) as file:
+            emit.emit(planned, spool, file)
+    else:
+        emit.emit(planned, spool, target)
 
 
 def _cores() -> int:
