@@ -18,7 +18,17 @@ from functools import partial
 from pathlib import Path
 from subprocess import run
 
-from harness import ROOT, Timing, interleave, machine, replace_section, save, table, version_of
+from harness import (
+    ROOT,
+    Timing,
+    debian_root,
+    interleave,
+    machine,
+    replace_section,
+    save,
+    table,
+    version_of,
+)
 from iasfs.format.codec import zstd_version
 
 PROCESSORS = 2
@@ -45,7 +55,7 @@ def build_with_mksquashfs(tar: Path, target: Path, level: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tar", type=Path)
+    debian_root(parser)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--levels", type=int, nargs="+", default=[3, 9, 15])
     parser.add_argument("--write", action="store_true")

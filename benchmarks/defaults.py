@@ -15,10 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from iasfs.testing import RecordingBlob
-
 import iasfs
-from harness import ROOT, cpu_seconds, machine, replace_section, table
+from harness import ROOT, cpu_seconds, debian_root, machine, replace_section, table
+from iasfs.testing import RecordingBlob
 
 KIB = 1 << 10
 LAYOUTS = [
@@ -63,17 +62,17 @@ def read_cost(image: Path, tree: iasfs.Tree) -> list[str]:
         blob = RecordingBlob(iasfs.FileBlob(image))
         with iasfs.open(blob) as opened:
             opened.stat("/")
-            before, start = blob.bytes, time.thread_time()
+            before, start = blob.bytes_read, time.thread_time()
             for path, offset, size in reads:
                 opened.read_many([(path, offset, size)])
             spent = (time.thread_time() - start) / len(reads)
-            cells += [f"{spent * 1e6:.0f}", f"{(blob.bytes - before) / len(reads) / 1e3:.1f}"]
+            cells += [f"{spent * 1e6:.0f}", f"{(blob.bytes_read - before) / len(reads) / 1e3:.1f}"]
     return cells
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tar", type=Path)
+    debian_root(parser)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     from iasfs.write.writer import read_source

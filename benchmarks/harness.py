@@ -6,11 +6,11 @@ things that ran in turn, within one process or script, and each is the median of
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import re
-import resource
 import statistics
 import subprocess
 import time
@@ -68,9 +68,16 @@ def machine() -> str:
     )
 
 
-def peak_memory() -> int:
-    """Bytes of resident memory that this process has had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+def debian_root(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the argument ``tar``: a Debian root, as ``.ci/debian-root`` makes it."""
+    default = os.environ.get("IASFS_DEBIAN_ROOT")
+    parser.add_argument(
+        "tar",
+        type=Path,
+        nargs="?" if default else None,
+        default=default and Path(default),
+        help="as .ci/debian-root makes it; left out: what IASFS_DEBIAN_ROOT names",
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
