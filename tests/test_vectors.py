@@ -18,12 +18,13 @@ from helpers import Description, compare, describe_files, load_description, requ
 from iasfs.blob import FileBlob
 from iasfs.read.image import Image
 
-IMAGES = """
-    plain b512 b1024 noinline noxattrshare chunk4k chunkidx64k extended
-    lz4_4k lz4hc_64k lz4_legacy_full lz4_b1024_16k
-    zstd_4k zstd_64k zstd_1m zstd_legacy_64k zstd_ztail zstd_frag zstd_allfrag zstd_dedupe
-    deflate_64k lzma_64k e48_plain e48_zstd_extents prefix multi_alg device
-""".split()
+IMAGES = [
+    *("plain", "b512", "b1024", "noinline", "noxattrshare", "chunk4k", "chunkidx64k", "extended"),
+    *("lz4_4k", "lz4hc_64k", "lz4_legacy_full", "lz4_b1024_16k"),
+    *("zstd_4k", "zstd_64k", "zstd_1m", "zstd_legacy_64k", "zstd_ztail"),
+    *("zstd_frag", "zstd_allfrag", "zstd_dedupe", "deflate_64k", "lzma_64k", "multi_alg"),
+    *("e48_plain", "e48_zstd_extents", "prefix", "device"),
+]
 FIELDS = {
     "path", "mode", "uid", "gid", "mtime_ns", "nlink", "size", "sha256", "target", "rdev",
     "xattrs", "link_group",

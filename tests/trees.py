@@ -8,7 +8,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any
 
-from iasfs.blob import BaseBlob, Blob, BytesBlob
+from iasfs.blob import BaseBlob, Blob, BytesBlob, SparseBlob
 from iasfs.buffers import Buffer
 from iasfs.read.image import Image
 from iasfs.testing import content
@@ -100,27 +100,37 @@ SIZES = (
 """Sizes on both sides of every border: inline, block, packed, extent, and an extent and a tail."""
 
 
-def nasty_tree() -> Tree:
-    """What file systems trip over, as far as Linux itself shows it unchanged."""
+def local_tree() -> Tree:
+    """What file systems trip over, as far as every local one can hold it."""
     tree = Tree()
     tree.root = directory(0o1755, uid=3, gid=4, mtime_ns=1_650_000_000 * NS + 7)
     for kind in ("text", "random", "mixed", "sparse"):
         for number, size in enumerate(SIZES):
             blob = content(size, kind, seed=number)
-            tree.add(f"sizes/{kind}/{size}", file(blob, mtime_ns=number * NS + size))
-    _add_big_files(tree)
+            tree.add(f"sizes/{kind}/{size}", file(blob, mtime_ns=(1 << 30) * NS + size))
+    tree.add("sizes/copy", file(content(SIZES[-1], "random", seed=len(SIZES) - 1)))
     _add_names(tree)
     _add_links(tree)
     _add_metadata(tree)
     return tree
 
 
-def _add_big_files(tree: Tree) -> None:
+def nasty_tree() -> Tree:
+    """What file systems trip over, as far as Linux shows it unchanged from an image."""
+    tree = local_tree()
     tree.add("big/text", file(content((4 << 20) + 4097, "text")))
     tree.add("big/random", file(content(600_001, "random", seed=9)))
     tree.add("big/zeros", file(content(3_000_000, "zeros")))
     tree.add("big/holes", file(content(40 << 20, "sparse", seed=5)))
-    tree.add("big/copy", file(content(600_001, "random", seed=9)))
+    for number, mtime_ns in enumerate((1, -1, -5 * NS - 1, (1 << 35) * NS, 1 << 62, -(1 << 62))):
+        tree.add(f"times/{number}", file(mtime_ns=mtime_ns))
+    for size in (4000, 4031, 4032, 4033, 4094, 4095):
+        tree.add(f"links/{size}", symlink(b"t" * size))
+    opaque = {b"trusted.overlay.opaque": b"y", b"system.posix_acl_default": ACL}
+    tree.add("overlay", directory(xattrs=opaque))
+    tree.add("overlay/whiteout", Node(stat.S_IFCHR))
+    _add_many_xattrs(tree)
+    return tree
 
 
 def _add_names(tree: Tree) -> None:
@@ -128,23 +138,22 @@ def _add_names(tree: Tree) -> None:
     odd += ["名前".encode(), b"with space", b"*?[]\\", b"z" * 255, b"\xf0" * 255]
     for name in odd:
         tree.add(b"names/" + name, file(name))
-    for number in range(3000):
-        tree.add(f"many/{number:x}" + number % 40 * "n", file(b"%d" % number if number % 2 else b""))
-    for count in (1, 14, 15, 16, 17):  # entries of 12 + 244 bytes: 15 of them and the dots fill 3,867
+    for number in range(1500):
+        data = b"%d" % number if number % 2 else b""
+        tree.add(f"many/{number:x}" + number % 40 * "n", file(data))
+    for count in (14, 15, 16, 17):  # entries of 256 bytes: with the dots 15 of them fill a block
         for number in range(count):
             tree.add(f"full/{count}/{number:0244}", file())
-    tree.add("/".join(["deep", *(str(level % 10) for level in range(60)), "leaf"]), file(b"leaf"))
+    tree.add("/".join(["deep", *(str(level % 10) for level in range(70)), "leaf"]), file(b"leaf"))
     tree.add("empty", directory())
 
 
 def _add_links(tree: Tree) -> None:
-    for size in (1, 100, 3000, 4000, 4031, 4032, 4033, 4094, 4095):
-        tree.add(f"links/{size}", symlink(b"t" * size, mtime_ns=size))
-    for name, target in {"rel": b"../sizes/text/33", "abs": b"/big/text", "up": b"../../.."}.items():
+    for size in (1, 59, 60, 61, 200, 3000):
+        tree.add(f"links/{size}", symlink(b"t" * size, mtime_ns=size * NS))
+    for name, target in (("rel", b"../sizes/text/33"), ("abs", b"/sizes/text"), ("up", b"../..")):
         tree.add(f"links/{name}", symlink(target))
-    for path in ("sizes/text/20000", "links/rel", "special/fifo", "special/block"):
-        if path.startswith("special"):
-            continue
+    for path in ("sizes/text/20000", "links/rel", "names/-"):
         node = tree.get(path)
         assert node is not None
         tree.add(f"hard/{path.replace('/', '-')}", node)
@@ -152,42 +161,75 @@ def _add_links(tree: Tree) -> None:
 
 
 def _add_metadata(tree: Tree) -> None:
-    for name, rdev in {"zero": (0, 0), "large": (4095, (1 << 20) - 1), "disk": (259, 300)}.items():
+    for name, rdev in (("large", (4095, (1 << 20) - 1)), ("disk", (259, 300)), ("null", (1, 3))):
         tree.add(f"special/c-{name}", Node(stat.S_IFCHR | 0o640, rdev=os.makedev(*rdev)))
         tree.add(f"special/b-{name}", Node(stat.S_IFBLK | 0o601, rdev=os.makedev(*rdev)))
     fifo = tree.add("special/fifo", Node(stat.S_IFIFO | 0o600, gid=7))
-    tree.add("special/socket", Node(stat.S_IFSOCK | 0o777, uid=8))
     tree.add("special/other-fifo", fifo)
+    tree.add("special/socket", Node(stat.S_IFSOCK | 0o777, uid=8))
     for mode in (0, 0o4755, 0o2755, 0o1777, 0o7777):
         tree.add(f"modes/file-{mode:o}", file(b"x", mode))
         tree.add(f"modes/dir-{mode:o}", directory(mode))
-    for number, mtime_ns in enumerate((0, 1, -1, -5 * NS - 1, (1 << 32) * NS, 1 << 62, -(1 << 62))):
-        tree.add(f"times/{number}", file(b"", mtime_ns=mtime_ns))
     tree.add("owner", file(b"x", uid=(1 << 32) - 2, gid=(1 << 32) - 2))
-    _add_xattrs(tree)
-
-
-def _add_xattrs(tree: Tree) -> None:
     shared = {b"security.selinux": b"system_u:object_r:etc_t:s0\0", b"user.common": b"c" * 100}
     for number in range(5):
         node = file(b"x" * 1000 * number, xattrs={**shared, b"user.own": b"%d" % number})
         tree.add(f"xattrs/shared-{number}", node)
-    for number in range(2):  # more shared ones than one inode can refer to
-        many = {b"user.%d" % index: b"v%d" % index for index in range(300)}
-        tree.add(f"xattrs/many-{number}", file(b"x" * 20, xattrs=many))
     single: dict[str, dict[bytes, bytes]] = {
         "empty": {b"user.empty": b""},
-        "large": {b"user.large": bytes(range(256)) * 255},
-        "largest": {b"user.largest": b"l" * 65535},
         "name": {b"user." + b"n" * 250: b"255"},
         "binary": {b"user.\xff\xfe": b"\0\xff\0"},
-        "capability": {b"security.capability": CAPABILITY, b"trusted.overlay.redirect": b"/x"},
+        "capability": {b"security.capability": CAPABILITY, b"trusted.t": b"1"},
         "acl": {b"system.posix_acl_access": ACL},
     }
     for name, xattrs in single.items():
-        mode = 0o664 if name == "acl" else 0o644
-        tree.add(f"xattrs/{name}", file(b"x" * len(name), mode, xattrs=xattrs))
-    opaque = {b"trusted.overlay.opaque": b"y", b"system.posix_acl_default": ACL}
-    tree.add("xattrs/dir", directory(xattrs=opaque))
+        tree.add(f"xattrs/{name}", file(name.encode(), 0o664, xattrs=xattrs))
+    tree.add("xattrs/dir", directory(xattrs={b"system.posix_acl_default": ACL, b"user.d": b"1"}))
     tree.add("xattrs/link", symlink(b"x", xattrs={b"trusted.t": b"1", b"security.s": b"2"}))
-    tree.add("special/xattrs", Node(stat.S_IFCHR, xattrs={b"trusted.t": b"1"}))
+    tree.add("special/xattrs", Node(stat.S_IFIFO, xattrs={b"trusted.t": b"1"}))
+
+
+def _add_many_xattrs(tree: Tree) -> None:
+    for number in range(2):  # more that are shared than one inode can refer to
+        many = {b"user.%d" % index: b"v%d" % index for index in range(300)}
+        tree.add(f"xattrs/many-{number}", file(b"x" * 20, xattrs=many))
+    for size in (5000, 65280, 65535):
+        value = (bytes(range(256)) * 256)[:size]
+        tree.add(f"xattrs/{size}", file(b"x", xattrs={b"user.large": value}))
+
+
+def put_on_disk(tree: Tree, root: str | os.PathLike[str]) -> None:
+    """Make the files of a tree below ``root``, a new directory; needs root."""
+    made: dict[int, bytes] = {}
+    os.mkdir(root)
+    nodes = [(os.fsencode(root) + path, node) for path, node in tree.walk()]
+    for path, node in nodes[1:]:
+        if id(node) in made:
+            os.link(made[id(node)], path, follow_symlinks=False)
+            continue
+        made[id(node)] = path
+        if node.is_dir:
+            os.mkdir(path)
+        elif node.is_symlink:
+            os.symlink(node.target, path)
+        elif node.is_file:
+            _write(path, node.content)
+        else:
+            os.mknod(path, node.mode, node.rdev)
+    for path, node in reversed(nodes):
+        os.chown(path, node.uid, node.gid, follow_symlinks=False)
+        if not node.is_symlink:
+            os.chmod(path, stat.S_IMODE(node.mode))
+        for name, value in node.xattrs.items():
+            os.setxattr(path, name, value, follow_symlinks=False)
+        os.utime(path, ns=(node.mtime_ns, node.mtime_ns), follow_symlinks=False)
+
+
+def _write(path: bytes, content: Blob) -> None:
+    """Write a file, with the holes that its content has."""
+    ranges = content.ranges if isinstance(content, SparseBlob) else [(0, content.size)]
+    with open(path, "wb") as target:
+        for offset, size in ranges:
+            target.seek(offset)
+            target.write(content.read_at(offset, size))
+        target.truncate(content.size)

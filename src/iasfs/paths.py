@@ -8,6 +8,7 @@ as it does in :mod:`os`.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 NAME_MAX = 255
 """The longest name of a directory entry, in bytes."""
@@ -38,3 +39,8 @@ def decode(path: bytes) -> str:
 def split(path: bytes) -> list[bytes]:
     """The components of a path: no empty ones, no ``.``; ``..`` is kept."""
     return [part for part in path.split(b"/") if part and part != b"."]
+
+
+def like(path: AnyPath, name: bytes) -> Any:
+    """A name in the type of a path: ``str``, or bytes where that is bytes."""
+    return name if isinstance(os.fspath(path), bytes) else decode(name)

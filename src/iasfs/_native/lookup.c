@@ -107,6 +107,10 @@ static PyObject *lookup_resolve(PyObject *self, PyObject *const *args, Py_ssize_
     size_t consumed;
     enum iasfs_status status = iasfs_resolve(&meta, name_of(&buffers), &found, &consumed);
     release(&buffers);
+    if (status == IASFS_WALK_OUTSIDE) {
+        found = (struct iasfs_found){0, IASFS_FT_UNKNOWN};
+        consumed = 0;
+    }
     return Py_BuildValue("(iKin)", (int)status, (unsigned long long)found.nid, (int)found.type,
                          (Py_ssize_t)consumed);
 }

@@ -74,7 +74,7 @@ enum iasfs_status {
 };
 
 /* Walks a path from the root.  found: where the walk ended; consumed: bytes of the path that
- * led there. */
+ * led there.  Neither means anything if the walk was led outside. */
 enum iasfs_status iasfs_resolve(const struct iasfs_meta *meta, struct iasfs_name path,
                                 struct iasfs_found *found, size_t *consumed);
 

@@ -86,6 +86,10 @@ int iasfs_zindex_valid(const struct iasfs_zindex *index)
         index->lclusterbits > 31 || index->size >> 63 != 0 || index->header_offset % 8 != 0 ||
         index->header_offset >> 63 != 0)
         return 0;
+    if ((index->algorithmtype & 15) > IASFS_ZSTD || index->algorithmtype >> 4 > IASFS_ZSTD)
+        return 0;
+    if ((index->advise & FRAGMENT_PCLUSTER) == 0 && index->tail > UINT16_MAX)
+        return 0; /* the size of an inline tail has 16 bits */
     if (index->form == COMPACT) {
         if (index->lclusterbits > ((index->advise & COMPACTED_2B) != 0 ? 12 : 14))
             return 0;

@@ -223,8 +223,8 @@ int iasfs_zstd_compress(struct ZSTD_CCtx_s *context, int level, int window_log,
                         struct iasfs_chunk *chunks, size_t count, uint8_t *out, uint64_t capacity)
 {
     const struct table *z = library();
-    if (z == NULL)
-        return IASFS_FOREIGN;
+    if (z == NULL || context == NULL)
+        return z == NULL ? IASFS_FOREIGN : IASFS_NO_MEMORY;
     int problem = prepare(z, context, level, window_log);
     return problem != IASFS_OK ? problem : compress(z, context, chunks, count, out, capacity);
 }

@@ -1,10 +1,10 @@
 """Compress, decompress, checksum: bytes in, bytes out, and the only door to the C code.
 
-Reading: a :class:`Decoder` knows what an image says about all its pclusters and carries out
-:class:`Job` s, all those of one read in one call, into memory that the caller owns.  LZ4, zstd
-and plain bytes are decoded in C; it keeps the GIL for up to a megabyte of output, because to
-get it back may take longer than that, and releases it for more.  LZMA and DEFLATE are decoded
-by the standard library.
+Reading: a :class:`Decoder` knows what an image says about all its pclusters.  It carries out
+jobs (:class:`Job`), all those of one read in one call, into memory that the caller owns.  LZ4,
+zstd and plain bytes are decoded in C; it keeps the GIL for up to a megabyte of output, because
+to get it back may take longer than that, and releases it for more.  LZMA and DEFLATE are
+decoded by the standard library.
 
 Writing: a :class:`Compressor` turns chunks of data into payloads, each decodable on its own; a
 batch of them goes to C in one call without the GIL.  A payload never begins with a zero byte,
@@ -21,7 +21,7 @@ import importlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 from iasfs._native import fast, ffi, lib, missing
@@ -81,7 +81,7 @@ def _warn_once() -> None:
             "iasfs: the compiled codec is not available, using slow Python "
             "(reinstall iasfs where there is a C compiler)",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 
@@ -138,7 +138,7 @@ def _zstd_sources() -> Iterator[Callable[[str], int]]:
     yield _from_library("libzstd.1.dylib")
 
 
-@lru_cache(maxsize=1)
+@cache
 def zstd_version() -> int:
     """Return the version of the libzstd in use by the C code, 10507 for 1.5.7; 0 if none is.
 
@@ -394,6 +394,7 @@ class Compressor:
         self.algorithm = kind.algorithm
         self.max_input = max_input
         self.windowlog = min(max((max_input - 1).bit_length(), 10), 20)
+        self._slack = lib.iasfs_zstd_bound(max_input) - max_input if lib is not None else 0
         self._rooms: list[_Room] = []
 
     def compress(self, chunks: Sequence[Buffer]) -> list[bytes]:
@@ -412,8 +413,8 @@ class Compressor:
     def fill(self, data: Buffer, capacity: int) -> tuple[int, bytes]:
         """Put as much of ``data`` as fits into one payload of at most ``capacity`` bytes.
 
-        LZ4 only.  Returns how many bytes of ``data`` it holds, and the payload; it may be that
-        they are not fewer than that.
+        LZ4 only.  Returns how many bytes of ``data`` the payload holds, and the payload, which
+        is longer than what it holds where that does not compress.
         """
         if self.algorithm != Algorithm.LZ4:
             raise WriteError(f"{self.name} cannot fill a given space, only lz4 can")
@@ -444,7 +445,7 @@ class Compressor:
         for item, source in zip(array, sources):
             item.source = source
             item.size = len(source)
-            capacity += lib.iasfs_zstd_bound(len(source)) if is_zstd else len(source)
+            capacity += len(source) + self._slack
         try:
             room = self._rooms.pop()
         except IndexError:
@@ -456,8 +457,8 @@ class Compressor:
             )
         else:
             problem = lib.iasfs_lz4_compress(self.level, array, len(chunks), out, capacity)
-        if problem:
-            raise MemoryError(f"{self.name}: {SENTENCES[problem]}")
+        if problem:  # sizes and level were checked: nothing else is left that can fail
+            raise MemoryError(f"{self.name}, level {self.level}")
         payloads, at = [], 0
         for item, chunk in zip(array, chunks):
             payloads.append(

@@ -60,15 +60,16 @@ def _pack_block(entries: list[Entry]) -> bytes:
     return bytes(dirents) + b"".join(entry.name for entry in entries)
 
 
-def _count(block: Buffer) -> int:
+def count(block: Buffer) -> int:
+    """How many entries a block has, as its first one tells."""
     nameoff = int.from_bytes(block[8:10], "little")
     if not nameoff or nameoff % _SIZE or nameoff >= len(block):
         raise FormatError(f"first name at {nameoff} in a directory block of {len(block)} bytes")
     return nameoff // _SIZE
 
 
-def _entry(block: Buffer, index: int, count: int) -> Entry:
-    """Entry ``index`` of a block; looks at nothing but it and its neighbour."""
+def unpack(block: Buffer, index: int, count: int) -> Entry:
+    """Entry ``index`` of the ``count`` of a block; looks at nothing but it and its neighbour."""
     nid, start, kind = disk.DIRENT.unpack_from(block, index * _SIZE)
     if index + 1 < count:
         end = int.from_bytes(block[index * _SIZE + 20 : index * _SIZE + 22], "little")
@@ -90,9 +91,9 @@ def iterate(block: Buffer) -> Iterator[Entry]:
     Raises :class:`~iasfs.errors.FormatError` for a block that is not well formed; that the names
     ascend is :func:`check_order`'s to say.
     """
-    count = _count(block)
-    for index in range(count):
-        yield _entry(block, index, count)
+    total = count(block)
+    for index in range(total):
+        yield unpack(block, index, total)
 
 
 def check_order(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -111,14 +112,14 @@ def search(block: Buffer, name: bytes) -> tuple[int, Entry | None]:
     Answers with the order of ``name`` against the block's first name (negative: before it, so
     in an earlier block if anywhere) and the entry, or ``None`` if it is not in this block.
     """
-    count = _count(block)
-    first = _entry(block, 0, count)
+    total = count(block)
+    first = unpack(block, 0, total)
     if name <= first.name:
         return (0, first) if name == first.name else (-1, None)
-    low, high = 1, count - 1
+    low, high = 1, total - 1
     while low <= high:
         middle = (low + high) // 2
-        entry = _entry(block, middle, count)
+        entry = unpack(block, middle, total)
         if name == entry.name:
             return 1, entry
         if name < entry.name:

@@ -69,7 +69,7 @@ def table(inode: Inode, geometry: Geometry, data: Buffer | None = None) -> Exten
     header = zmap.unpack_header(data, inode, geometry)
     if len(data) < header.size:
         return header.offset, header.size
-    return ExtentTable(zmap.decode(data, header, inode, geometry))
+    return zmap.decode(data, header, inode, geometry)
 
 
 def _flat(inode: Inode, geometry: Geometry) -> ExtentTable:

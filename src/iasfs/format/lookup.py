@@ -95,7 +95,7 @@ def resolve_py(meta: Buffer, blkszbits: int, meta_blkaddr: int, root_nid: int, p
     Answers with a :class:`Status`, the nid and file type (from the inode, not the name) that the
     walk came to, and how many bytes of the path led there.  With ABSENT that is the directory in
     which the next component is not; with SYMLINK the link, which is followed by
-    ``path[consumed:]``; with NOTDIR the file.
+    ``path[consumed:]``; with NOTDIR the file; with OUTSIDE all three are 0.
     """
     superblock = Superblock(blkszbits=blkszbits, meta_blkaddr=meta_blkaddr)
     parents: list[int] = []
@@ -119,13 +119,13 @@ def resolve_py(meta: Buffer, blkszbits: int, meta_blkaddr: int, root_nid: int, p
                 if found is None:
                     return Status.ABSENT, nid, kind, consumed
                 if len(parents) == _DEPTH_MAX:
-                    return Status.OUTSIDE, nid, kind, consumed
+                    return Status.OUTSIDE, 0, 0, 0
                 parents.append(nid)
                 nid = found[0]
             node = _read_inode(meta, nid, superblock)
             consumed = at
     except FormatError:
-        return Status.OUTSIDE, nid, kind, consumed
+        return Status.OUTSIDE, 0, 0, 0
     return Status.FOUND, nid, inode.file_type(node.mode), consumed
 
 

@@ -17,7 +17,7 @@ import importlib
 import zlib
 from collections.abc import Iterator
 from enum import IntEnum
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 from iasfs.buffers import Buffer
@@ -77,7 +77,7 @@ class Fault(Exception):  # noqa: N818 - it never leaves iasfs.format
 # --- checksum ------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
+@cache
 def _crc32c_table() -> tuple[int, ...]:
     table = []
     for value in range(256):

@@ -51,6 +51,8 @@ _COMPAT_NAMES = {
 _INCOMPAT_READABLE = sum(_INCOMPAT_NAMES) & ~disk.FEATURE_INCOMPAT_METABOX
 
 _BLKSZBITS_MIN, _BLKSZBITS_MAX = 9, 16
+_PAGE_SIZE = 4096
+"""Where the blocks are smaller, the superblock may extend so far nevertheless."""
 _LZMA_DICT_MAX = 8 << 20
 _ZSTD_WINDOWLOG_BASE = 10
 
@@ -150,6 +152,8 @@ def unpack(front: Buffer, image_size: int) -> Superblock:
         f"block size of 2^{raw.blkszbits} bytes",
         12,
     )
+    end = disk.SUPER_OFFSET + disk.SUPER_BLOCK.size + 16 * raw.sb_extslots
+    _require(end <= max(1 << raw.blkszbits, _PAGE_SIZE), f"{raw.sb_extslots} extension slots", 13)
     _require(raw.dirblkbits == 0, f"dirblkbits {raw.dirblkbits}", 90)
     unknown = raw.feature_incompat & ~_INCOMPAT_READABLE
     if unknown:
@@ -178,7 +182,7 @@ def unpack(front: Buffer, image_size: int) -> Superblock:
         uuid=raw.uuid,
         volume_name=raw.volume_name.rstrip(b"\0"),
         extra_devices=raw.extra_devices if with_devices else 0,
-        devt_slotoff=raw.devt_slotoff,
+        devt_slotoff=raw.devt_slotoff if with_devices else 0,
         xattr_prefix_count=raw.xattr_prefix_count,
         xattr_prefix_start=raw.xattr_prefix_start,
         checksum=(raw.checksum if raw.feature_compat & disk.FEATURE_COMPAT_SB_CHKSUM else None),

@@ -163,47 +163,58 @@ class TableBuilder:
     def __init__(self) -> None:
         self._records = bytearray()
         self._last: Extent | None = None
+        self._size = self._stored = 0  # of it and of what was joined to it
         self._region = -1
 
     def add(self, extent: Extent, region: int = -1) -> None:
         """Append the extent that follows; ``region`` is what :meth:`Geometry.place` said."""
-        last = self._last
-        if last is not None:
-            if self._joins(last, extent, region):
-                self._last = last._replace(
-                    size=last.size + extent.size, stored=last.stored + extent.stored
-                )
-                return
-            self._flush(last)
+        if self._joins(extent, region):
+            self._size += extent.size
+            self._stored += extent.stored
+            return
+        self._flush()
         self._last = extent
-        self._region = region
+        self._size, self._stored, self._region = extent.size, extent.stored, region
 
-    def _joins(self, last: Extent, extent: Extent, region: int) -> bool:
-        if last.kind != extent.kind:
+    def _joins(self, extent: Extent, region: int) -> bool:
+        last = self._last
+        if last is None or last.kind != extent.kind:
             return False
         if extent.kind == Kind.HOLE:
             return True
         return (
-            extent.kind == Kind.PLAIN
-            and last.size == last.stored
-            and last.address + last.stored == extent.address
+            last.address + self._stored == extent.address
+            and extent.kind == Kind.PLAIN
+            and self._size == self._stored
             and last.device == extent.device
             and self._region == region
         )
 
-    def _flush(self, extent: Extent) -> None:
-        self._records += RECORD.pack(*extent[:4], extent.device, extent.kind, extent.partial, 0)
+    def _flush(self) -> None:
+        last = self._last
+        if last is not None:
+            self._records += RECORD.pack(
+                last.logical,
+                self._size,
+                last.address,
+                self._stored,
+                last.device,
+                last.kind,
+                last.partial,
+                0,
+            )
 
     def records(self) -> bytes:
-        """The packed records of all extents; nothing can be added afterwards."""
-        if self._last is not None:
-            self._flush(self._last)
-            self._last = None
+        """Return the packed records of all extents; nothing can be added afterwards."""
+        self._flush()
+        self._last = None
         return bytes(self._records)
 
 
 Region = tuple[int, int, int]
 """``(start, end, device)``: which bytes of the unified address space lie on which device."""
+REGION = Struct("=QQ")
+"""Start and end of a region."""
 
 
 @dataclass(frozen=True)
@@ -282,6 +293,11 @@ class Geometry:
                 if device.uniaddr
             ]
         return (*unified, (0, self.image_size, 0))
+
+    @cached_property
+    def packed_regions(self) -> bytes:
+        """Start and end of each region, as :mod:`~iasfs.format.zindex` wants them."""
+        return b"".join(REGION.pack(start, end) for start, end, _ in self.regions)
 
     def place(self, address: int, size: int, device: int = 0) -> int | None:
         """Which region holds ``size`` bytes at ``address`` of ``device``; ``None`` if none does."""

@@ -19,13 +19,13 @@ Layout: ``struct z_erofs_lcluster_index``; source of the rules: ``fs/erofs/zmap.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from struct import Struct, iter_unpack
+from struct import iter_unpack
 from typing import NamedTuple
 
 from iasfs.buffers import Buffer
 from iasfs.format import disk
 from iasfs.format.codec import fast
-from iasfs.format.table import Extent, Kind, TableBuilder, place
+from iasfs.format.table import REGION, Extent, Kind, TableBuilder, place
 
 HEADER_SIZE = disk.Z_MAP_HEADER.size
 """Bytes of the map header that stands before the index."""
@@ -40,8 +40,6 @@ D0_MAX = CBLKCNT - 1  # an entry farther from its head holds this
 BIG = disk.Z_ADVISE_BIG_PCLUSTER_1 | disk.Z_ADVISE_BIG_PCLUSTER_2
 _LI_HOLE = 0x4000
 _INLINE = -2  # the "region" of inline data, which joins with nothing
-REGION = Struct("=QQ")
-"""Start and end of a region, as both decoders want them."""
 
 
 # --- sizes: the one place that knows where an entry stands --------------------------------------

@@ -119,7 +119,6 @@ def _classic_header(raw: disk.ZMapHeader, offset: int, inode: Inode, geometry: G
         tail = raw.h_fragmentoff
     elif advise & disk.Z_ADVISE_INLINE_PCLUSTER:
         tail = raw.h_fragmentoff >> 16
-    header = Header(offset, 0, inode.layout, advise, raw.h_algorithmtype, lclusterbits, tail)
     if inode.layout == zindex.FULL:
         size = zindex.FULL_START + 8 * -(-inode.size >> lclusterbits)
     else:
@@ -132,11 +131,10 @@ def _classic_header(raw: disk.ZMapHeader, offset: int, inode: Inode, geometry: G
             raise UnsupportedFeature(
                 f"compact index of lclusters of 2^{lclusterbits} bytes", nid=nid, offset=offset + 7
             )
-        size = zindex.HEADER_SIZE + _packs_of(header, inode.size).size
-    header = header._replace(size=size)
+        size = zindex.HEADER_SIZE + _packs(offset, inode.size, lclusterbits, advise).size
     if zindex.has_inline_tail(advise, tail):
         _check_inline(offset + size, tail, nid, geometry)
-    return header
+    return Header(offset, size, inode.layout, advise, raw.h_algorithmtype, lclusterbits, tail)
 
 
 def _check_inline(address: int, size: int, nid: int, geometry: Geometry) -> None:
@@ -149,56 +147,57 @@ def _check_inline(address: int, size: int, nid: int, geometry: Geometry) -> None
         raise FormatError("inline pcluster outside the image", nid=nid, offset=address)
 
 
+def _packs(header_offset: int, size: int, lclusterbits: int, advise: int) -> zindex.Packs:
+    two_bytes = bool(advise & disk.Z_ADVISE_COMPACTED_2B)
+    return zindex.packs(-(-size >> lclusterbits), header_offset, two_bytes)
+
+
 def _entry_offset(header: Header, size: int, lcn: int) -> int:
     if header.form == zindex.FULL:
         return header.offset + zindex.FULL_START + 8 * lcn
-    return header.offset + zindex.HEADER_SIZE + _packs_of(header, size).offset(lcn)
-
-
-def _packs_of(header: Header, size: int) -> zindex.Packs:
-    two_bytes = bool(header.advise & disk.Z_ADVISE_COMPACTED_2B)
-    return zindex.packs(-(-size >> header.lclusterbits), header.offset, two_bytes)
+    cut = _packs(header.offset, size, header.lclusterbits, header.advise)
+    return header.offset + zindex.HEADER_SIZE + cut.offset(lcn)
 
 
 # --- all forms ----------------------------------------------------------------------------------
 
 
-def decode(data: Buffer, header: Header, inode: Inode, geometry: Geometry) -> bytes:
-    """The extent records of a compressed file; ``data`` holds ``header.size`` bytes from it on.
+def decode(data: Buffer, header: Header, inode: Inode, geometry: Geometry) -> ExtentTable:
+    """Return the extents of a compressed file; ``data`` is the image from the header on.
 
-    Raises :class:`~iasfs.errors.FormatError` for whatever is not a sound index.
+    Of ``data`` at least ``header.size`` bytes are there.  Raises
+    :class:`~iasfs.errors.FormatError` for whatever is not a sound index.
     """
     if header.form == FRAGMENT:
-        builder = TableBuilder()
-        builder.add(Extent(0, inode.size, header.tail, inode.size, Kind.FRAGMENT))
-        records = builder.records()
-    elif header.form == ENCODED:
+        fragment = Extent(0, inode.size, header.tail, inode.size, Kind.FRAGMENT)
+        _check_fragment(fragment, header.offset, inode, geometry)
+        return ExtentTable.of([fragment])
+    if header.form == ENCODED:
         return _decode_encoded(data, header, inode, geometry)
-    else:
-        answer = zindex.decode(
-            data,
-            header.form,
-            header.offset,
-            inode.size,
-            geometry.blkszbits,
-            header.lclusterbits,
-            header.advise,
-            header.algorithmtype,
-            header.tail,
-            geometry.algorithms,
-            b"".join(zindex.REGION.pack(*region[:2]) for region in geometry.regions),
+    answer = zindex.decode(
+        data,
+        header.form,
+        header.offset,
+        inode.size,
+        geometry.blkszbits,
+        header.lclusterbits,
+        header.advise,
+        header.algorithmtype,
+        header.tail,
+        geometry.algorithms,
+        geometry.packed_regions,
+    )
+    if isinstance(answer, tuple):
+        fault, lcn = answer
+        raise FormatError(
+            f"lcluster {lcn}: {zindex.FAULTS[fault]}",
+            nid=inode.nid,
+            offset=_entry_offset(header, inode.size, lcn),
         )
-        if isinstance(answer, tuple):
-            fault, lcn = answer
-            raise FormatError(
-                f"lcluster {lcn}: {zindex.FAULTS[fault]}",
-                nid=inode.nid,
-                offset=_entry_offset(header, inode.size, lcn),
-            )
-        records = answer
-    if header.form == FRAGMENT or header.advise & disk.Z_ADVISE_FRAGMENT_PCLUSTER:
-        _check_fragment(ExtentTable(records)[-1], header.offset, inode, geometry)
-    return records
+    table = ExtentTable(answer)
+    if header.advise & disk.Z_ADVISE_FRAGMENT_PCLUSTER:
+        _check_fragment(table[-1], header.offset, inode, geometry)
+    return table
 
 
 def _check_fragment(extent: Extent, offset: int, inode: Inode, geometry: Geometry) -> None:
@@ -244,7 +243,7 @@ def _encoded_records(data: Buffer, header: Header, size: int) -> Iterator[tuple[
             yield logical, plen, low | high << 32
 
 
-def _decode_encoded(data: Buffer, header: Header, inode: Inode, geometry: Geometry) -> bytes:
+def _decode_encoded(data: Buffer, header: Header, inode: Inode, geometry: Geometry) -> ExtentTable:
     builder = TableBuilder()
     previous = (0, 0, 0)  # what lies before the first record is a hole
     for row in _encoded_records(data, header, inode.size):
@@ -269,7 +268,7 @@ def _decode_encoded(data: Buffer, header: Header, inode: Inode, geometry: Geomet
         builder.add(fragment)
     else:
         _add_encoded(builder, previous, inode.size, header, inode, geometry)
-    return builder.records()
+    return ExtentTable(builder.records())
 
 
 def _add_encoded(

@@ -93,6 +93,8 @@ def encode(
     if len(others) > 1:
         raise WriteError(f"{len(others) + 1} compression algorithms in one file")
     heads = _heads(extents, size, blkszbits, algorithm)
+    if compact and any(head.partial for head in heads):
+        raise WriteError("a compact index cannot say that an extent is partial")
     advise = 0
     if big_pclusters:
         advise = disk.Z_ADVISE_BIG_PCLUSTER_1

@@ -26,9 +26,12 @@ class Attributes:
         """
         found: dict[bytes, bytes] = {}
         for index, rest, value in self._stored(inode):
-            name = xattr.full_name(index, rest, self._long_prefixes)
-            if name is not None:
-                found.setdefault(name, value)
+            name = xattr.full_name(index, rest, self.long_prefixes)
+            if name is None:
+                continue
+            if b"\0" in name:
+                raise FormatError(f"an attribute named {name[:40]!r}", nid=inode.nid)
+            found.setdefault(name, value)
         return found
 
     def _stored(self, inode: Inode) -> Iterator[tuple[int, bytes, bytes]]:
@@ -48,7 +51,7 @@ class Attributes:
             raise
 
     @cached_property
-    def _long_prefixes(self) -> list[xattr.LongPrefix]:
+    def long_prefixes(self) -> list[xattr.LongPrefix]:
         """The image's own prefixes.
 
         Their table lies in the data of the packed inode, where there is one, unless the image

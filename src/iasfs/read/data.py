@@ -11,20 +11,22 @@ A long read runs the three verbs in rounds, so what is in flight stays bounded.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from iasfs.buffers import Buffer, Range
 from iasfs.errors import FormatError
 from iasfs.format import disk
-from iasfs.format.codec import Decoder, Job
+from iasfs.format.codec import DecodeError, Decoder, Job
 from iasfs.format.inode import Inode
 from iasfs.format.table import Extent, Kind, resolve
 from iasfs.read.recent import Recent
 from iasfs.read.volume import Volume
 
 ROUND_SIZE = 8 << 20
-"""Stored bytes that are fetched in one round, or one extent."""
+"""Bytes that one round holds in memory, fetched and decoded, or those of one extent."""
 DECODED_KEPT = 4 << 20
 """Bytes of decoded extents that are kept for reads of their other parts."""
 
@@ -45,6 +47,8 @@ class _Piece(NamedTuple):
     skip: int
     size: int
     at: int
+    nid: int
+    """Of the inode that is read, for errors."""
 
     @property
     def whole(self) -> bool:
@@ -75,7 +79,9 @@ class Data:
     def read(self, inode: Inode, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes from ``offset`` on, fewer only where the file ends."""
         size = max(min(size, inode.size - offset), 0)
-        target = bytearray(size)
+        if size:
+            self._volume.extents(inode)  # if the size is a lie, it shows before memory is taken
+        target = allocate(size)
         self.read_into([Read(inode, offset, size, 0)], memoryview(target))
         return bytes(target)
 
@@ -92,7 +98,8 @@ class Data:
             for extent in self._volume.extents(inode).overlapping(offset, size):
                 low = max(offset, extent.logical)
                 high = min(offset + size, extent.logical + extent.size)
-                piece = _Piece(extent, low - extent.logical, high - low, at + low - offset)
+                skip = low - extent.logical
+                piece = _Piece(extent, skip, high - low, at + low - offset, inode.nid)
                 if extent.kind == Kind.FRAGMENT:
                     yield from self._map_fragment(inode, piece)
                 else:
@@ -105,21 +112,25 @@ class Data:
             raise FormatError("a fragment, but no packed inode for it", nid=inode.nid)
         if start + piece.size > packed.size:
             raise FormatError("a fragment ends behind the packed inode", nid=inode.nid)
-        return self._map([Read(packed, start, piece.size, piece.at)])
+        for part in self._map([Read(packed, start, piece.size, piece.at)]):
+            yield part._replace(nid=inode.nid)
 
-    @staticmethod
-    def _rounds(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
-        """Pieces in groups whose stored bytes are bounded; a long plain extent is cut."""
+    def _rounds(self, pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
+        """Pieces in groups that take a bounded memory; a long plain extent is cut."""
         group: list[_Piece] = []
-        stored = 0
+        keys: set[_Key] = set()
+        size = 0
         for piece in pieces:
             for part in _cut(piece):
-                size = part.size if part.extent.kind == Kind.PLAIN else part.extent.stored
-                if group and stored + size > ROUND_SIZE:
+                key = self._key(part.extent)
+                cost = 0 if key in keys else _cost(part)
+                if group and size + cost > ROUND_SIZE:
                     yield group
-                    group, stored = [], 0
+                    group, keys, size = [], set(), 0
                 group.append(part)
-                stored += size
+                size += cost
+                if part.extent.kind != Kind.PLAIN:  # of plain data each piece fetches its own
+                    keys.add(key)
         if group:
             yield group
 
@@ -164,8 +175,8 @@ class Data:
         for key, group in parts.items():
             data = decoded.get(key)
             if data is None:
-                extent = max((piece.extent for piece in group), key=lambda extent: extent.size)
-                data = self._decode_extent(extent, stored[self._place(group[0])])
+                longest = max(group, key=lambda piece: piece.extent.size)
+                data = self._decode_extent(longest, stored[self._place(longest)])
                 self._decoded.put(key, data)
             view = memoryview(data)
             for piece in group:
@@ -192,19 +203,30 @@ class Data:
     ) -> None:
         """Extents that are wanted whole, and plain data, straight into the destination."""
         jobs: list[Job] = []
+        owners: list[_Piece] = []
         for piece in pieces:
             source = stored[self._place(piece)]
             if piece.extent.kind == Kind.PLAIN:
                 destination[piece.at : piece.at + piece.size] = source
             else:
                 jobs.append(self._job(piece.extent, source, piece.at))
+                owners.append(piece)
         if jobs:
-            self._decoder.decode(jobs, destination)
+            self._run(jobs, owners, destination)
 
-    def _decode_extent(self, extent: Extent, source: Buffer) -> bytearray:
-        data = bytearray(extent.size)
-        self._decoder.decode([self._job(extent, source, 0)], memoryview(data))
+    def _decode_extent(self, piece: _Piece, source: Buffer) -> bytearray:
+        data = bytearray(piece.extent.size)
+        self._run([self._job(piece.extent, source, 0)], [piece], memoryview(data))
         return data
+
+    def _run(self, jobs: list[Job], owners: list[_Piece], destination: memoryview) -> None:
+        try:
+            self._decoder.decode(jobs, destination)
+        except DecodeError as error:
+            piece = owners[error.job]
+            error.nid = piece.nid
+            error.offset = resolve(piece.extent, self._volume.geometry)[1]
+            raise
 
     def _job(self, extent: Extent, source: Buffer, at: int) -> Job:
         return Job(
@@ -217,6 +239,22 @@ class Data:
             partial=extent.partial,
             phase=self._phase(extent),
         )
+
+
+def allocate(size: int) -> bytearray:
+    """Memory for what is read; ``OSError`` (ENOMEM) where there is not that much."""
+    try:
+        return bytearray(size)
+    except (MemoryError, OverflowError):
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
+
+
+def _cost(piece: _Piece) -> int:
+    """Bytes of memory that a piece takes besides its place in the destination."""
+    extent = piece.extent
+    if extent.kind == Kind.PLAIN:
+        return piece.size
+    return extent.stored + (0 if piece.whole else extent.size)
 
 
 def _cut(piece: _Piece) -> Iterator[_Piece]:

@@ -17,6 +17,10 @@ from iasfs.format.table import Kind, resolve
 from iasfs.read.data import Data
 from iasfs.read.volume import Volume
 
+SIZE_FACTOR = 16
+"""No directory is longer than so many times the image, even where a tool has compressed it: its
+names lead to inodes, and none is longer than eight of them."""
+
 
 class Directories:
     """The directories of one volume."""
@@ -28,21 +32,29 @@ class Directories:
     def entries(self, directory: Inode) -> Iterator[Entry]:
         """All entries in order of their names, ``.`` and ``..`` included."""
         try:
-            for number in range(self._count(directory)):
-                yield from dirent.iterate(self.block(directory, number))
+            yield from dirent.check_order(self._unchecked(directory))
         except FormatError as error:
             raise self._placed(error, directory) from None
+
+    def _unchecked(self, directory: Inode) -> Iterator[Entry]:
+        for number in range(self.count(directory)):
+            yield from dirent.iterate(self.block(directory, number))
 
     def find(self, directory: Inode, name: bytes) -> Entry | None:
         """The entry of one name, or ``None``."""
         try:
             return dirent.find(
-                self._count(directory), lambda number: self.block(directory, number), name
+                self.count(directory), lambda number: self.block(directory, number), name
             )
         except FormatError as error:
             raise self._placed(error, directory) from None
 
-    def _count(self, directory: Inode) -> int:
+    def count(self, directory: Inode) -> int:
+        """The number of blocks of a directory."""
+        if directory.size > SIZE_FACTOR * self._volume.metadata.size:
+            raise FormatError(
+                f"a directory of {directory.size} bytes", nid=directory.nid, offset=directory.offset
+            )
         return -(-directory.size >> self._volume.superblock.blkszbits)
 
     def block(self, directory: Inode, number: int) -> Buffer:

@@ -11,6 +11,7 @@ import io
 import os
 from typing import TYPE_CHECKING
 
+from iasfs.errors import FormatError
 from iasfs.format.inode import Inode
 from iasfs.read.data import Data, Read
 
@@ -77,7 +78,13 @@ class File(io.RawIOBase):
         self._check_open()
         if offset < 0 or size < 0:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), self.name)
-        return self._data.read(self._inode, offset, size)
+        return self._fetch(offset, size)
+
+    def _fetch(self, offset: int, size: int) -> bytes:
+        try:
+            return self._data.read(self._inode, offset, size)
+        except FormatError as error:
+            raise error.at(self.name) from None
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Up to ``size`` bytes, or all that are left."""
@@ -89,11 +96,11 @@ class File(io.RawIOBase):
         if start >= 0 and start + size <= len(self._window):
             data = self._window[start : start + size]
         elif size < WINDOW_SIZE // 2:
-            self._window = self._data.read(self._inode, self._at, WINDOW_SIZE)
+            self._window = self._fetch(self._at, WINDOW_SIZE)
             self._window_at = self._at
             data = self._window[:size]
         else:
-            data = self._data.read(self._inode, self._at, size)
+            data = self._fetch(self._at, size)
         self._at += len(data)
         return data
 
@@ -109,7 +116,10 @@ class File(io.RawIOBase):
         if size < WINDOW_SIZE // 2:
             target[:size] = self.read(size)
             return size
-        self._data.read_into([Read(self._inode, self._at, size, 0)], target)
+        try:
+            self._data.read_into([Read(self._inode, self._at, size, 0)], target)
+        except FormatError as error:
+            raise error.at(self.name) from None
         self._at += size
         return size
 

@@ -27,10 +27,10 @@ from iasfs.format.superblock import Superblock
 from iasfs.paths import AnyPath
 from iasfs.read import listing
 from iasfs.read.attributes import Attributes
-from iasfs.read.data import Data, Read
+from iasfs.read.data import Data, Read, allocate
 from iasfs.read.directory import Directories
 from iasfs.read.file import File
-from iasfs.read.listing import DirEntry, ScandirIterator
+from iasfs.read.listing import ScandirIterator
 from iasfs.read.resolve import Resolver
 from iasfs.read.volume import Volume
 
@@ -41,17 +41,24 @@ class Image:
     """An opened image, read-only; safe for threads and across ``fork``.
 
     ``blob`` holds the image, ``devices`` its extra devices if it names any; ``name`` is what
-    errors call it.  Raises :class:`~iasfs.errors.FormatError` if it is not an EROFS image and
-    :class:`~iasfs.errors.UnsupportedFeature` if it needs a feature unknown here.
+    errors call it.  ``metadata_size`` in bytes, if it is known, lets one request bring the whole
+    tree; a wrong one costs bytes or a request more.  Raises :class:`~iasfs.errors.FormatError` if
+    it is not an EROFS image and :class:`~iasfs.errors.UnsupportedFeature` if it needs a feature
+    unknown here.
     """
 
     def __init__(
-        self, blob: Blob, *, devices: Sequence[Blob] = (), name: str | None = None
+        self,
+        blob: Blob,
+        *,
+        devices: Sequence[Blob] = (),
+        name: str | None = None,
+        metadata_size: int = 0,
     ) -> None:
         self.name = name if name is not None else getattr(blob, "name", None)
         self._blobs = [blob, *devices]
         try:
-            self.volume = Volume(blob, devices)
+            self.volume = Volume(blob, devices, metadata_size=metadata_size)
             self._root = self.volume.inode(self.volume.superblock.root_nid)
             if not self._root.is_dir:
                 raise FormatError("the root is not a directory", nid=self._root.nid)
@@ -87,7 +94,7 @@ class Image:
         self.close()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self._blobs, self.name)
+        return _reopen, (self._blobs, self.name, len(self.volume.metadata.front))
 
     def __repr__(self) -> str:
         return f"<iasfs.Image {self.name or ''} of {self.size} bytes>"
@@ -124,7 +131,8 @@ class Image:
             raise self._error(errno.ENXIO, path)
         return inode
 
-    def _directory(self, path: AnyPath) -> Inode:
+    def directory(self, path: AnyPath) -> Inode:
+        """The inode of the directory at a path; ``OSError`` if there is none."""
         inode = self.inode(path)
         if not inode.is_dir:
             raise self._error(errno.ENOTDIR, path)
@@ -219,19 +227,19 @@ class Image:
         inode = self.inode(path, follow_symlinks=False)
         if not inode.is_symlink:
             raise self._error(errno.EINVAL, path)
-        return _like(path, self._resolver.target(inode))
+        try:
+            return paths.like(path, self._resolver.target(inode))
+        except FormatError as error:
+            raise error.at(paths.decode(paths.encode(path))) from None
 
     def listdir(self, path: AnyPath = "/") -> list[Any]:
         """As :func:`os.listdir`, in byte order of the names."""
-        return [_like(path, entry.name) for entry in self.entries_of(self._directory(path), path)]
+        entries = self.entries_of(self.directory(path), path)
+        return [paths.like(path, entry.name) for entry in entries]
 
     def scandir(self, path: AnyPath = "/") -> ScandirIterator:
         """As :func:`os.scandir`, in byte order of the names."""
-        base = os.fspath(path)
-        return ScandirIterator(
-            DirEntry(self, base, _like(path, entry.name), entry)
-            for entry in self.entries_of(self._directory(path), path)
-        )
+        return listing.scandir(self, self.directory(path), os.fspath(path))
 
     def entries_of(self, directory: Inode, path: AnyPath) -> Iterator[Entry]:
         """The entries of a directory but ``.`` and ``..``; ``path`` is for the error."""
@@ -251,8 +259,8 @@ class Image:
     ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
         """As :func:`os.walk`, names in byte order.
 
-        A directory that is its own ancestor, which only a hostile image has, raises
-        :class:`~iasfs.errors.FormatError`.
+        A directory that has two names, or is its own ancestor, as only a hostile image can have
+        it, raises :class:`~iasfs.errors.FormatError`.
         """
         return listing.walk(self, os.fspath(top), topdown, onerror, followlinks)
 
@@ -332,7 +340,13 @@ class Image:
         raise ValueError(f"invalid mode: {mode!r}")
 
     def read_bytes(self, path: AnyPath) -> bytes:
-        """All bytes of a regular file."""
+        """All bytes of a regular file.
+
+        That is as much memory as the file is long, which can be more than the image: a hole
+        takes none of it.  Where the image is not trusted, look at ``stat(path).st_size`` first,
+        or read in pieces from :meth:`open`.  That the extents are sound is checked before memory
+        is taken; ``OSError`` (ENOMEM) if there is not that much.
+        """
         inode = self._regular(path)
         try:
             return self.data.read(inode, 0, inode.size)
@@ -359,13 +373,19 @@ class Image:
             size = left if size is None else min(size, left)
             plans.append(Read(inode, offset, size, at))
             at += size
-        target = memoryview(bytearray(at))
-        self.data.read_into(plans, target)
+        target = memoryview(allocate(at))
+        try:
+            self.data.read_into(plans, target)
+        except FormatError as error:
+            for (path, _, _), plan in zip(reads, plans):
+                if plan.inode.nid == error.nid:
+                    raise error.at(paths.decode(paths.encode(path))) from None
+            raise
         return [bytes(target[plan.at : plan.at + plan.size]) for plan in plans]
 
 
-def _reopen(blobs: list[Blob], name: str | None) -> Image:
-    return Image(blobs[0], devices=blobs[1:], name=name)
+def _reopen(blobs: list[Blob], name: str | None, metadata_size: int) -> Image:
+    return Image(blobs[0], devices=blobs[1:], name=name, metadata_size=metadata_size)
 
 
 def _says_absent(error: Exception) -> bool:
@@ -375,8 +395,3 @@ def _says_absent(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
     return True
-
-
-def _like(path: AnyPath, name: bytes) -> Any:
-    """A name in the type of a path."""
-    return name if isinstance(os.fspath(path), bytes) else paths.decode(name)

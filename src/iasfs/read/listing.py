@@ -6,7 +6,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, AnyStr, Generic, Self
+from typing import TYPE_CHECKING, Any, AnyStr, Generic, NamedTuple, Self
 
 from iasfs import paths
 from iasfs.errors import FormatError, IasfsError
@@ -36,7 +36,10 @@ class DirEntry(Generic[AnyStr]):
         return self._entry.nid
 
     def _inode(self, follow_symlinks: bool) -> Inode:
-        inode = self._image.volume.inode(self._entry.nid)
+        try:
+            inode = self._image.volume.inode(self._entry.nid)
+        except FormatError as error:
+            raise error.at(paths.decode(paths.encode(self.path))) from None
         if follow_symlinks and inode.is_symlink:
             return self._image.inode(self.path)
         return inode
@@ -95,6 +98,24 @@ class ScandirIterator:
         self.close()
 
 
+def scandir(image: Image, directory: Inode, path: Any) -> ScandirIterator:
+    """``Image.scandir`` of the directory at ``path``."""
+    return ScandirIterator(
+        DirEntry(image, path, paths.like(path, entry.name), entry)
+        for entry in image.entries_of(directory, path)
+    )
+
+
+class _Visit(NamedTuple):
+    """A directory that :func:`walk` is about to enter."""
+
+    path: Any
+    inode: Inode | None
+    """``None`` for a symbolic link, and for a name that the caller has added."""
+    seen: set[int]
+    """Where the directories lie that were come to without another symbolic link."""
+
+
 def walk(
     image: Image,
     top: Any,
@@ -102,43 +123,40 @@ def walk(
     onerror: Callable[[OSError], object] | None,
     followlinks: bool,
 ) -> Iterator[tuple[Any, list[Any], list[Any]]]:
-    """``Image.walk``.
-
-    The stack holds directories to visit, and with ``topdown=False`` results to hand out; each
-    directory carries the nids above it since the last symbolic link, among which it must not be.
-    """
-    stack: list[Any] = [(top, frozenset[int]())]
+    """``Image.walk``; the stack holds directories to visit, or with ``topdown=False`` results."""
+    stack: list[Any] = [_Visit(top, None, set())]
     while stack:
         item = stack.pop()
-        if len(item) == 3:
+        if not isinstance(item, _Visit):
             yield item
             continue
-        path, above = item
+        path, directory, seen = item
         try:
-            directory = image.inode(path)
-            if directory.nid in above:
-                raise FormatError("a directory inside itself", nid=directory.nid).at(
-                    os.fsdecode(path)
+            directory = directory or image.directory(path)
+            if directory.offset in seen:
+                raise FormatError("a second name of a directory", nid=directory.nid).at(
+                    paths.decode(paths.encode(path))
                 )
-            with image.scandir(path) as entries:
-                found = [(entry, _leads_to_dir(entry)) for entry in entries]
+            seen.add(directory.offset)
+            entries = list(scandir(image, directory, path))
         except OSError as error:
             if onerror is not None:
                 onerror(error)
             continue
-        dirs = [entry.name for entry, is_dir in found if is_dir]
-        links = {entry.name for entry, is_dir in found if is_dir and entry.is_symlink()}
-        result = path, dirs, [entry.name for entry, is_dir in found if not is_dir]
+        below = {entry.name: entry for entry in entries if _leads_to_dir(entry)}
+        dirs = list(below)
+        result = path, dirs, [entry.name for entry in entries if entry.name not in below]
         if topdown:
             yield result
         else:
             stack.append(result)
-        below = above | {directory.nid}
         for name in reversed(dirs):
-            if name not in links:
-                stack.append((os.path.join(path, name), below))
-            elif followlinks:
-                stack.append((os.path.join(path, name), frozenset()))
+            child = os.path.join(path, name)
+            entry = below.get(name)
+            if entry is not None and not entry.is_symlink():
+                stack.append(_Visit(child, image.volume.inode(entry.inode()), seen))
+            elif entry is None or followlinks:
+                stack.append(_Visit(child, None, set()))
 
 
 def _leads_to_dir(entry: DirEntry[Any]) -> bool:

@@ -25,13 +25,14 @@ class Metadata:
     """The bytes of an image for small reads; safe for threads and across ``fork``.
 
     ``front`` is the image from byte 0 on: the whole metadata zone where its size is known.
+    Whoever knows that size beforehand gives it as ``expected`` and saves a request.
     """
 
-    def __init__(self, blob: Blob) -> None:
+    def __init__(self, blob: Blob, expected: int = 0) -> None:
         self._blob = blob
         self.size = blob.size
         self._pages: Recent[int, Buffer] = Recent(PAGES_KEPT)
-        front = blob.read_at(0, min(self.size, FRONT_SIZE))
+        front = blob.read_at(0, min(self.size, max(FRONT_SIZE, min(expected, FRONT_MAX))))
         self.header = seal.unpack(front)
         if self.header is not None:
             end = min(self.header.metadata_size, self.size)

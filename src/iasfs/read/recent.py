@@ -39,11 +39,14 @@ class Recent(Generic[Key, Value]):
             self._evict()
 
     def _evict(self) -> None:
-        """Let the oldest go, a quarter of all at once: to count costs a look at each."""
+        """Let the oldest go, a quarter of all at once: to count costs a look at each.
+
+        The newest stays, whatever its weight: it is in use.
+        """
         weight = 0
-        for key, value in reversed(list(self._values.items())):
+        for number, (key, value) in enumerate(reversed(list(self._values.items()))):
             weight += self._weigh(value)
-            if weight > self._limit - self._limit // 4:
+            if number and weight > self._limit - self._limit // 4:
                 self._values.pop(key, None)
                 weight -= self._weigh(value)
         self._weight = weight

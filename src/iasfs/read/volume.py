@@ -28,11 +28,14 @@ class Volume:
     """One opened image; safe for threads and across ``fork``.
 
     ``devices`` are the blobs of the extra devices that the image names, in its order.  Without
-    them the image is taken to hold their data itself ("flat device mode").
+    them the image is taken to hold their data itself ("flat device mode").  ``metadata_size`` is
+    the size of the metadata zone in bytes, if it is known, or a guess.
     """
 
-    def __init__(self, blob: Blob, devices: Sequence[Blob] = ()) -> None:
-        self.metadata = Metadata(blob)
+    def __init__(
+        self, blob: Blob, devices: Sequence[Blob] = (), *, metadata_size: int = 0
+    ) -> None:
+        self.metadata = Metadata(blob, metadata_size)
         self.superblock = superblock.unpack(self.metadata.front, blob.size)
         self.blobs = [blob, *devices]
         slots = superblock.unpack_devices(self.metadata.read(*self.superblock.device_table))

@@ -142,13 +142,12 @@ def _index(placed: Placed, stored: Stored, plan: Plan) -> bytes:
         covered = sum(extent.size for extent in extents)
         rest = stored.size - covered
         extents.append(Extent(covered, rest, stored.fragment, rest, Kind.FRAGMENT))
-    algorithm = next((e.kind for e in extents if e.kind <= Kind.ZSTD), Kind.ZSTD)
     return zwrite.encode(
         extents,
         size=stored.size,
         header_offset=index_offset(placed),
         compact=placed.layout == disk.INODE_COMPRESSED_COMPACT,
         blkszbits=BLKSZBITS,
-        algorithm=algorithm,
+        algorithm=plan.superblock.algorithms.bit_length() - 1,  # our images have one
         big_pclusters=plan.superblock.has(disk.FEATURE_INCOMPAT_COMPR_CFGS),
     )

@@ -143,7 +143,10 @@ class _Builder:
         """The tree, when all members are in it."""
         for parent, name, link in self._links:
             if parent.children.get(name) is link:
-                parent.children[name] = self._resolve(link)
+                try:
+                    parent.children[name] = self._resolve(link)
+                except FormatError as error:
+                    raise link.member.fault(error) from None
         return Tree(self._root)
 
     def _is_skipped(self, name: bytes) -> bool:
@@ -194,35 +197,32 @@ class _Builder:
         ahead = paths.split(path)[::-1]
         if b".." in ahead:
             raise FormatError("'..' in the name of a member")
-        steps = len(ahead)
-        links = 0
+        links, steps = 0, len(ahead)
+        _check_walk(steps, links)
         while ahead:
-            if steps > _DEPTH_LIMIT:
-                raise FormatError(f"a path of more than {_DEPTH_LIMIT} components")
             part = ahead.pop()
             if part == b"..":
-                del stack[max(len(stack) - 1, 1) :]
+                if len(stack) > 1:
+                    stack.pop()
                 continue
             node = stack[-1].children.get(part)
             if node is None:
                 if not make:
                     return None
                 node = stack[-1].children[part] = Node(stat.S_IFDIR | 0o755)
+            if node.is_dir:
+                stack.append(node)
             elif node.is_symlink:
                 links += 1
                 steps += node.target.count(b"/") + 1
-                if links > _LINKS_LIMIT:
-                    raise FormatError("too many symbolic links on the path of a member")
+                _check_walk(steps, links)
                 if node.target.startswith(b"/"):
                     del stack[1:]
-                if steps <= _DEPTH_LIMIT:
-                    ahead += paths.split(node.target)[::-1]
-                continue
-            elif not node.is_dir:
-                if not make:
-                    return None
+                ahead += paths.split(node.target)[::-1]
+            elif make:
                 raise FormatError(f"{_quote(part)} on its path is not a directory")
-            stack.append(node)
+            else:
+                return None
         return stack[-1]
 
     # Hard links.
@@ -254,11 +254,15 @@ class _Builder:
         if node is None:
             node = _orphan(chain[-1].member)
         for link in chain:
-            try:
-                link.found = _linked(link.member, node)
-            except FormatError as error:
-                raise link.member.fault(error) from None
+            link.found = _linked(link.member, node)
         return node
+
+
+def _check_walk(steps: int, links: int) -> None:
+    if steps > _DEPTH_LIMIT:
+        raise FormatError(f"a path of more than {_DEPTH_LIMIT} components, links followed")
+    if links > _LINKS_LIMIT:
+        raise FormatError("too many symbolic links in a path")
 
 
 def _linked(member: Member, target: Node) -> Node:
@@ -305,8 +309,8 @@ def _node(header: Header, content: Blob) -> Node:
             raise FormatError("a symbolic link without a target")
         node.target = header.link
     elif node.is_device:
-        if not (0 <= header.major < 1 << 32 and 0 <= header.minor < 1 << 32):
-            raise FormatError(f"device {header.major}:{header.minor} does not fit 32 bits")
+        if not (0 <= header.major < 1 << 31 and 0 <= header.minor < 1 << 31):
+            raise FormatError(f"device {header.major}:{header.minor} does not fit 31 bits")
         node.rdev = os.makedev(header.major, header.minor)
     return node
 

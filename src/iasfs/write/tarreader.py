@@ -37,7 +37,7 @@ KINDS = {
 _PLAIN = frozenset((b"0", b"\0", b"7", b"S", HARD_LINK)) | KINDS.keys()
 _PASSED_OVER = frozenset((b"V", b"A", b"E"))
 _RECORDS_LIMIT = 1 << 24
-"""Bytes of a pax header, or of a sparse file's map."""
+"""Bytes of a member's pax headers, or of a sparse file's map."""
 _EMPTY = BytesBlob(b"")
 
 
@@ -83,6 +83,8 @@ class Reader:
             if records:
                 tarheader.apply_pax(header, records)
             header.check()
+            if not header.name:
+                raise FormatError("a member without a name")
             if header.kind in KINDS:
                 if header.kind == b"D":
                     self._take(header.size)
@@ -96,13 +98,15 @@ class Reader:
         """The next header that is a file's, and the records that override it."""
         names: Records = {}
         records: Records = {}
+        room = _RECORDS_LIMIT
         is_extended = False
         while (header := self._header()) is not None:
             kind = header.kind
             if kind in _PLAIN:
                 break
             if kind in (b"x", b"X"):
-                records |= tarheader.parse_pax(self._extension(header, _RECORDS_LIMIT))
+                records |= tarheader.parse_pax(self._extension(header, room))
+                room -= header.size
             elif kind == b"g":
                 data = self._extension(header, _RECORDS_LIMIT)
                 self._globals |= tarheader.parse_global_pax(data)

@@ -1,0 +1,5 @@
+"""``python -m iasfs``: the command line."""
+
+from iasfs.cli import main
+
+main()
