@@ -97,16 +97,16 @@ static void check_records(const struct iasfs_zindex *index, const struct iasfs_r
 static void fuzz_decode(struct input *input)
 {
     struct iasfs_zindex index = {
-        .form = (unsigned)number(input, 1) & 3,
-        .blkszbits = 9 + (unsigned)number(input, 1) % 8,
-        .advise = (unsigned)number(input, 1),
-        .algorithmtype = (unsigned)number(input, 1),
-        .header_offset = number(input, 1) * 8,
-        .algorithms = (unsigned)number(input, 1),
-        .tail = number(input, 4),
         .regions = regions,
         .region_count = sizeof regions / sizeof *regions,
     };
+    index.form = (unsigned)number(input, 1) & 3;
+    index.blkszbits = 9 + (unsigned)number(input, 1) % 8;
+    index.advise = (unsigned)number(input, 1);
+    index.algorithmtype = (unsigned)number(input, 1);
+    index.header_offset = number(input, 1) * 8;
+    index.algorithms = (unsigned)number(input, 1);
+    index.tail = number(input, 4);
     index.lclusterbits = index.blkszbits + (unsigned)number(input, 1) % 16;
     index.size = number(input, 8);
     index.data_size = input->size;
@@ -134,11 +134,10 @@ static void fuzz_decode(struct input *input)
 
 static void fuzz_resolve(struct input *input)
 {
-    struct iasfs_meta meta = {
-        .blkszbits = 9 + (unsigned)number(input, 1) % 8,
-        .meta_blkaddr = number(input, 4),
-        .root_nid = number(input, 8),
-    };
+    struct iasfs_meta meta;
+    meta.blkszbits = 9 + (unsigned)number(input, 1) % 8;
+    meta.meta_blkaddr = number(input, 4);
+    meta.root_nid = number(input, 8);
     struct iasfs_name path = {NULL, (size_t)number(input, 1)};
     uint8_t *bytes = copy(input, &path.size);
     path.bytes = bytes;

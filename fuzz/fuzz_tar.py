@@ -6,8 +6,8 @@ spooled gives the same tree, or the same error, as one that is read in place.
     python fuzz/fuzz_tar.py [libFuzzer options] [corpus directories]     with atheris
     python fuzz/fuzz_tar.py --seconds 60                                 without
 
-Both begin with seeds made on the fly.  The mutator knows blocks, fields, check sums and pax
-records, for a header whose check sum is wrong is as far as random bytes come.
+Both begin with seeds made on the fly and with fuzz/corpus/tar.  The mutator knows blocks, fields,
+check sums and pax records, for a header whose check sum is wrong is as far as random bytes come.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ import argparse
 import contextlib
 import gzip
 import io
-import os
 import random
 import resource
 import sys
 import tarfile
 import tempfile
 import time
+from pathlib import Path
 
-try:
-    import atheris
-except ImportError:
-    atheris = None
+atheris = None
+if __name__ == "__main__" and "--seconds" not in sys.argv:
+    with contextlib.suppress(ImportError):
+        import atheris
 
-with atheris.instrument_imports() if atheris else contextlib.nullcontext():
+with atheris.instrument_imports(include=["iasfs"]) if atheris else contextlib.nullcontext():
     from iasfs.blob import BytesBlob
     from iasfs.errors import FormatError, StorageError
     from iasfs.write.tar import read_tar
 
+CORPUS = Path(__file__).parent / "corpus" / "tar"
 INPUT_LIMIT = 1 << 20
 SIZE_LIMIT = 1 << 24
 """Of an archive when it is uncompressed: what a bomb unpacks to is not the parser's fault."""
@@ -147,7 +148,7 @@ def seeds() -> list[bytes]:
         made.append(whole + bytes(-len(whole) % 512 + 1024))
     made.append(sparse_header() + bytes(1024))
     made.append(gzip.compress(made[0], mtime=0))
-    return made
+    return made + [path.read_bytes() for path in sorted(CORPUS.iterdir())]
 
 
 # Mutation.
@@ -260,8 +261,7 @@ def run_alone(seconds: float) -> None:
             one_input(data)
         except BaseException:
             path = f"hurt-{count}.tar"
-            with open(path, "wb") as file:
-                file.write(data)
+            Path(path).write_bytes(data)
             print(f"wrote {path}", file=sys.stderr)
             raise
         count += 1
@@ -279,16 +279,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--seconds", type=float)
     known, rest = parser.parse_known_args()
-    if atheris is None or known.seconds is not None:
+    if atheris is None:
         run_alone(known.seconds or 60)
         return
     with tempfile.TemporaryDirectory() as directory:
         for number, seed in enumerate(seeds()):
-            with open(os.path.join(directory, f"seed-{number}"), "wb") as file:
-                file.write(seed)
+            (Path(directory) / f"seed-{number}").write_bytes(seed)
         # Instrumented code is some ten times slower.
         atheris.Setup(
-            [sys.argv[0], *rest, directory],
+            [sys.argv[0], "-max_len=65536", *rest, directory],
             lambda data: one_input(data, 20 * SECONDS),
             custom_mutator=custom_mutator,
         )

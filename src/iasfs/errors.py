@@ -4,6 +4,7 @@
 
     IasfsError
     ├── FormatError (also ValueError)     the bytes are not what the format allows
+    │   ├── DecodeError                   the stored bytes of an extent do not decode
     │   └── UnsupportedFeature            allowed by the format, but unknown to us
     ├── WriteError (also ValueError)      this tree (or tar) cannot become an image
     └── StorageError (also OSError)       the store did not give or take the bytes
@@ -60,6 +61,14 @@ class FormatError(IasfsError, ValueError):
         if self.offset is not None:
             where.append(f"offset {self.offset}")
         return f"{', '.join(where)}: {self.what}" if where else self.what
+
+
+class DecodeError(FormatError):
+    """The stored bytes of an extent do not decode; ``job`` tells which of a list of them."""
+
+    def __init__(self, what: str, job: int = 0) -> None:
+        super().__init__(what)
+        self.job = job
 
 
 class UnsupportedFeature(FormatError):

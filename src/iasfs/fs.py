@@ -200,8 +200,10 @@ class IasFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         if withdirs:
             found.setdefault(path, self.info(path))
         if total:
-            return sum({info["ino"]: info["size"] for info in found.values()}.values())
-        return {name: info["size"] for name, info in found.items()}
+            once: dict[int, int] = {info["ino"]: info["size"] for info in found.values()}
+            return sum(once.values())
+        sizes: dict[str, int] = {name: info["size"] for name, info in found.items()}
+        return sizes
 
     def exists(self, path: str, **kwargs: Any) -> bool:
         """As :func:`os.path.exists`."""
@@ -374,10 +376,13 @@ def _open_blob(
 ) -> Blob:
     if isinstance(fo, (str, os.PathLike)):
         path = os.fspath(fo)
-        if "://" not in path and "::" not in path:
-            if protocol in (None, "file", "local"):
+        if "::" not in path:
+            if "://" not in path and protocol in (None, "file", "local"):
                 return FileBlob(path)
-            path = f"{protocol}://{path}"
+            if protocol is not None:
+                # A cache, say, is asked for the URL of what it caches.
+                options = {**options, "protocol": protocol}
+                path = path if "://" in path else f"{protocol}://{path}"
         return FsspecBlob(path, **options)
     return fo if isinstance(fo, Blob) else FileObjectBlob(fo)
 

@@ -1,4 +1,4 @@
-"""Fixtures of the codec's tests: with the C code, with its twins, with both."""
+"""Fixtures of this room's tests: with the C code, with its twins, with both."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from extents import DECODERS
 from helpers import missing
-from iasfs.format import codec
+from iasfs.format import codec, zindex
 from payloads import python_only
 
 
@@ -28,3 +29,9 @@ def compiled() -> None:
     """Run the test only with the C code."""
     if codec.fast is None:
         missing("compiler", "the extension is not compiled")
+
+
+@pytest.fixture(params=DECODERS)
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test with each decoder of the classic index."""
+    monkeypatch.setattr(zindex, "decode", DECODERS[request.param])

@@ -68,7 +68,9 @@ def test_a_name_that_is_no_descriptors(name: str) -> None:
     assert layout.diff_id_of(name) is None
 
 
-@pytest.mark.parametrize("name", ["", "/", "/etc", "..", "a/../b", "a//b", "a/", ".a", "a\\b", "a b"])
+@pytest.mark.parametrize(
+    "name", ["", "/", "/etc", "..", "a/../b", "a//b", "a/", ".a", "a\\b", "a b"]
+)
 def test_a_name_never_leads_out(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be a name"):
         layout.check_name(name)

@@ -43,16 +43,22 @@ def test_a_directory_appears_whole(backend: PosixBackend) -> None:
 
 
 def test_a_failed_publish_leaves_nothing(backend: PosixBackend) -> None:
-    with pytest.raises(RuntimeError), backend.publishing("layers/x") as folder:
+    def fail(folder: str) -> None:
         Path(folder, MARK).write_bytes(b"{}")
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), backend.publishing("layers/x") as folder:
+        fail(folder)
     assert everything(backend) == ["layers"]
 
 
 def test_the_first_one_wins(backend: PosixBackend) -> None:
-    with pytest.raises(BlobExists), backend.publishing("layers/x") as folder:
+    def lose(folder: str) -> None:
         Path(folder, MARK).write_bytes(b"{}")
         publish(backend, "layers/x", b"the first")
+
+    with pytest.raises(BlobExists), backend.publishing("layers/x") as folder:
+        lose(folder)
     assert backend.read("layers/x/layer.erofs", 100) == b"the first"
     assert len(everything(backend)) == 4
 

@@ -31,7 +31,7 @@ from iasfs.format.dirent import Entry
 from iasfs.read import extract as module
 from iasfs.read.extract import Extracted, extract
 from iasfs.read.image import Image
-from iasfs.testing import FaultyBlob
+from iasfs.testing import FaultyBlob, content
 from iasfs.tree import Node, Tree
 from trees import (
     ACL,
@@ -78,6 +78,8 @@ def anyones_path() -> Iterator[Path]:
     try:
         yield Path(path)
     finally:
+        for folder, _, _ in os.walk(path):
+            os.chmod(folder, 0o700)
         shutil.rmtree(path)
 
 
@@ -204,8 +206,8 @@ def test_a_file_larger_than_a_batch(tmp_path: Path) -> None:
 
 def test_any_number_of_files_takes_few_descriptors(tmp_path: Path) -> None:
     """Neither the depth of the tree nor the length of a path is limited."""
-    depth, wide = 2500, 500
-    tree = tree_of({"/".join("d" * depth) + "/leaf": b"leaf"})
+    depth, wide = 1100, 500
+    tree = tree_of({depth * "down/" + "leaf": b"leaf"})
     for number in range(wide):
         tree.add(f"many/{number}", file(b"%d" % number))
     image = image_of(tree)
@@ -470,6 +472,20 @@ def test_a_directory_that_is_there_is_not_filled(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "out/a") == []
 
 
+def test_nothing_is_linked_to_what_was_there(tmp_path: Path) -> None:
+    """If the first name is taken, the second is a file of its own."""
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "a").write_bytes(b"old")
+    image = image_of(tree_of(dict.fromkeys("abc", file(b"new"))))
+    errors: list[OSError | IasfsError] = []
+    done = extract(image, target, on_error=errors.append)
+    assert [type(error) for error in errors] == [FileExistsError]
+    assert (done.files, done.links) == (1, 1)
+    assert (target / "a").read_bytes() == b"old"
+    assert (target / "b").read_bytes() == (target / "c").read_bytes() == b"new"
+
+
 def test_overwrite_replaces_files_and_fills_directories(tmp_path: Path) -> None:
     target = tmp_path / "out"
     (target / "dir").mkdir(parents=True)
@@ -531,15 +547,27 @@ def test_errors_are_passed_on_and_the_rest_extracted(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_store_is_passed_on(tmp_path: Path) -> None:
-    data = packed(tree_of({"a": PatternBlob(100_000), "b": PatternBlob(200_000)}), pack_limit=0)
-    blob = FaultyBlob(BytesBlob(data), [])
-    image = Image(blob)
-    gone = StorageError("the store has gone")
-    blob._faults = iter([gone] * 100)
+    data = packed(tree_of({"a": content(200_000, "random"), "b": content(300_000, "random")}))
+    image = Image(FaultyBlob(BytesBlob(data), ["none", *[StorageError("the store has gone")] * 9]))
     with pytest.raises(StorageError, match="has gone") as caught:
         extract(image, tmp_path / "out", same_owner=False)
     assert caught.value.path == "/a"
     assert os.listdir(tmp_path / "out") == []
+
+
+def test_what_gets_no_metadata_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    tree = tree_of({"d/file": b"x", "d/link": symlink(b"x"), "d/fifo": Node(stat.S_IFIFO)})
+    monkeypatch.setattr(os, "utime", fail)
+    errors: list[OSError | IasfsError] = []
+    done = extract(image_of(tree), tmp_path / "out", same_owner=False, on_error=errors.append)
+    names = sorted(str(error.filename) for error in errors if isinstance(error, OSError))
+    out = f"{tmp_path}/out"
+    assert names == [f"{out}/", f"{out}/d", f"{out}/d/fifo", f"{out}/d/file", f"{out}/d/link"]
+    assert os.listdir(tmp_path / "out/d") == []
+    assert done == Extracted(failed=5)
 
 
 def test_an_error_may_be_raised_on(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from tarmaker import GNU, USTAR, V7, base256, block, octal, record, seal
     ],
 )
 def test_number(field: bytes, number: int) -> None:
-    assert tarheader.parse_number(field) == number
+    assert tarheader.unpack_number(field) == number
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,17 @@ def test_number(field: bytes, number: int) -> None:
 )
 def test_number_is_malformed(field: bytes) -> None:
     with pytest.raises(FormatError, match="malformed number"):
-        tarheader.parse_number(field)
+        tarheader.unpack_number(field)
 
 
 @given(st.integers(-(2**94), 2**94 - 1))
 def test_base_256_in_both_directions(number: int) -> None:
-    assert tarheader.parse_number(base256(number, 12)) == number
+    assert tarheader.unpack_number(base256(number, 12)) == number
 
 
 @given(st.integers(0, 8**11 - 1))
 def test_octal_in_both_directions(number: int) -> None:
-    assert tarheader.parse_number(octal(number, 12)) == number
+    assert tarheader.unpack_number(octal(number, 12)) == number
 
 
 @pytest.mark.parametrize(
@@ -95,38 +95,38 @@ def test_time_is_malformed(value: bytes) -> None:
 def test_dialects() -> None:
     """The front part of a name is where the dialect says, or nowhere."""
     prefix = {345: b"some/where"}
-    assert tarheader.parse_header(block(magic=USTAR, patches=prefix)).name == b"some/where/file"
-    assert tarheader.parse_header(block(magic=GNU, patches=prefix)).name == b"file"
-    assert tarheader.parse_header(block(magic=V7, patches=prefix)).name == b"file"
+    assert tarheader.unpack_header(block(magic=USTAR, patches=prefix)).name == b"some/where/file"
+    assert tarheader.unpack_header(block(magic=GNU, patches=prefix)).name == b"file"
+    assert tarheader.unpack_header(block(magic=V7, patches=prefix)).name == b"file"
     star = {345: b"p" * 130, 476: octal(7, 12), 488: octal(7, 12), 508: b"tar\0"}
-    assert tarheader.parse_header(block(patches=star)).name == b"p" * 130 + b"/file"
+    assert tarheader.unpack_header(block(patches=star)).name == b"p" * 130 + b"/file"
     full = {345: b"p" * 131 + b"garbage", 508: b"tar\0"}
-    assert tarheader.parse_header(block(patches=full)).name == b"p" * 131 + b"/file"
+    assert tarheader.unpack_header(block(patches=full)).name == b"p" * 131 + b"/file"
     full = {345: b"p" * 155}
-    header = tarheader.parse_header(block(b"n" * 100, patches=full))
+    header = tarheader.unpack_header(block(b"n" * 100, patches=full))
     assert header.name == b"p" * 155 + b"/" + b"n" * 100
 
 
 def test_fields() -> None:
-    header = tarheader.parse_header(
+    header = tarheader.unpack_header(
         block(b"dev", kind=b"3", mode=0o4755, uid=7, gid=8, mtime=9, device=(5, 1), link=b"x")
     )
     assert header == Header(b"dev", b"x", b"3", 0o4755, 7, 8, 0, 9_000_000_000, 5, 1)
-    assert tarheader.parse_header(block(magic=V7, kind=b"3", device=(5, 1))).major == 0
-    assert tarheader.parse_header(block(device=(5, 1))).major == 0
+    assert tarheader.unpack_header(block(magic=V7, kind=b"3", device=(5, 1))).major == 0
+    assert tarheader.unpack_header(block(device=(5, 1))).major == 0
 
 
 def test_checksums() -> None:
     """The sum of the bytes, or of the bytes as signed characters, as some old tars took them."""
     data = block(b"\xe4\xf6\xfc")
-    assert tarheader.parse_header(data).name == b"\xe4\xf6\xfc"
-    assert tarheader.parse_header(seal(data, signed=True)).name == b"\xe4\xf6\xfc"
+    assert tarheader.unpack_header(data).name == b"\xe4\xf6\xfc"
+    assert tarheader.unpack_header(seal(data, signed=True)).name == b"\xe4\xf6\xfc"
     full = block(b"\xff" * 100, patches={345: b"\xff" * 155, 157: b"\xff" * 100})
-    assert tarheader.parse_header(full).link == b"\xff" * 100
-    assert tarheader.parse_header(seal(full, signed=True)).link == b"\xff" * 100
+    assert tarheader.unpack_header(full).link == b"\xff" * 100
+    assert tarheader.unpack_header(seal(full, signed=True)).link == b"\xff" * 100
     for bad in (data[:10] + b"x" + data[11:], data[:148] + b"x" * 8 + data[156:], b"x" * 512):
         with pytest.raises(FormatError, match="checksum"):
-            tarheader.parse_header(bad)
+            tarheader.unpack_header(bad)
 
 
 RECORDS = [
@@ -181,7 +181,7 @@ def test_pax_records_are_malformed(data: bytes) -> None:
 
 
 def applied(*records: tuple[bytes, bytes]) -> Header:
-    header = tarheader.parse_header(block(b"old", link=b"to", uid=1, gid=2, mtime=3))
+    header = tarheader.unpack_header(block(b"old", link=b"to", uid=1, gid=2, mtime=3))
     data = b"".join(record(key, value) for key, value in records)
     tarheader.apply_pax(header, tarheader.parse_pax(data))
     return header
@@ -356,19 +356,19 @@ def test_old_sparse_headers() -> None:
     gnu = block(kind=b"S", magic=GNU, patches={386: two, 483: octal(200, 12)})
     star = block(kind=b"S", patches={356: two, 452: octal(200, 12), 508: b"tar\0"})
     for data in (gnu, star):
-        header = tarheader.parse_header(data)
+        header = tarheader.unpack_header(data)
         assert (header.sparse, header.more_sparse, header.real_size) == (
             [(0, 5), (100, 7)],
             False,
             200,
         )
     four = two + piece(200, 1) + piece(300, 1)
-    assert tarheader.parse_header(
+    assert tarheader.unpack_header(
         block(kind=b"S", magic=GNU, patches={386: four, 482: b"\1"})
     ).more_sparse
     area = (piece(1000, 1) * 21).ljust(504, b"\0")
-    assert tarheader.sparse_extension(area + b"\1" + bytes(7)) == ([(1000, 1)] * 21, True)
-    assert tarheader.sparse_extension(two.ljust(512, b"\0")) == ([(0, 5), (100, 7)], False)
+    assert tarheader.unpack_sparse_extension(area + b"\1" + bytes(7)) == ([(1000, 1)] * 21, True)
+    assert tarheader.unpack_sparse_extension(two.ljust(512, b"\0")) == ([(0, 5), (100, 7)], False)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_old_sparse_headers() -> None:
     ],
 )
 def test_what_no_file_can_be(fields: dict[str, object]) -> None:
-    header = tarheader.parse_header(block())
+    header = tarheader.unpack_header(block())
     header.check()
     for name, value in fields.items():
         setattr(header, name, value)

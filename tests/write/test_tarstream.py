@@ -313,8 +313,9 @@ def test_a_limit_on_the_size(bomb: bytes) -> None:
 
 def test_the_limit_holds_for_plain_archives_too() -> None:
     for source in (BytesBlob(SMALL), io.BytesIO(SMALL)):
-        with pytest.raises(FormatError, match="larger"):
-            read_tar(source, max_size=len(SMALL) - 1)
+        with pytest.raises(FormatError, match="larger") as caught:
+            read_tar(source, max_size=len(SMALL) - 1, name="layer")
+        assert (caught.value.path, caught.value.offset) == ("layer", len(SMALL) - 1)
     for source in (BytesBlob(SMALL), io.BytesIO(SMALL)):
         assert len(read_tar(source, max_size=len(SMALL))) == 3
 

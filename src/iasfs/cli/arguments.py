@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
-from iasfs.errors import IasfsError
-
 if TYPE_CHECKING:
     from iasfs.read.image import Image
 
@@ -30,19 +28,26 @@ class ImageSource:
     storage_options: dict[str, Any]
 
     def open(self) -> Image:
-        """Open it; what is no diffID, with ``--ias``, is a mistake in the command line."""
+        """Open it."""
         import iasfs
 
         if self.ias is None:
             return iasfs.open(self.name, devices=self.devices, storage_options=self.storage_options)
         if self.devices:
             raise click.UsageError("--device and --ias exclude each other")
-        try:
-            return iasfs.IAS(self.ias, storage_options=self.storage_options).open_layer(self.name)
-        except ValueError as error:
-            if isinstance(error, IasfsError):
-                raise
-            raise click.BadParameter(str(error), param_hint="IMAGE") from None
+        ias = iasfs.IAS(self.ias, storage_options=self.storage_options)
+        return ias.open_layer(parse_diff_id(self.name, "IMAGE"))
+
+
+def parse_diff_id(text: str, hint: str | None = None) -> str:
+    """``text``, if it is a diffID; ``hint`` names the argument where click does not know it."""
+    from iasfs.ias.layout import parse_digest
+
+    try:
+        parse_digest(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=hint) from None
+    return text
 
 
 def image_argument(command: Callable[Concatenate[ImageSource, P], T]) -> Callable[..., T]:
@@ -75,18 +80,21 @@ def image_argument(command: Callable[Concatenate[ImageSource, P], T]) -> Callabl
 def _storage_options(
     _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
 ) -> dict[str, Any]:
-    """``key=value``, the value as JSON if it is JSON; or several options as one JSON object."""
+    """``key=value``, the value as JSON if it is JSON; or several options as one JSON object.
+
+    No message repeats a value: it may be a secret.
+    """
     options: dict[str, Any] = {}
     for text in texts:
         if text.startswith("{"):
             try:
                 options.update(json.loads(text))
             except ValueError as error:
-                raise click.BadParameter(f"{text} is not JSON: {error}") from None
+                raise click.BadParameter(f"not JSON: {error}") from None
             continue
         key, is_pair, value = text.partition("=")
         if not (key and is_pair):
-            raise click.BadParameter(f"{text} is neither KEY=VALUE nor a JSON object")
+            raise click.BadParameter("neither KEY=VALUE nor a JSON object")
         try:
             options[key] = json.loads(value)
         except ValueError:
@@ -114,30 +122,38 @@ def _size(text: str) -> int:
     return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
 
 
-_BUILD_OPTIONS = (
-    click.option("--compression", help="zstd, deflate, lz4 or none.  [default: the best there is]"),
-    click.option("--level", type=int, help="Of the codec."),
-    click.option("--min-kernel", metavar="VERSION", help="The oldest Linux that shall mount it."),
-    click.option(
+_BUILD_OPTIONS = {
+    "compression": click.option(
+        "--compression", help="zstd, deflate, lz4 or none.  [default: the best there is]"
+    ),
+    "level": click.option("--level", type=int, help="Of the codec."),
+    "min_kernel": click.option(
+        "--min-kernel", metavar="VERSION", help="The oldest Linux that shall mount it."
+    ),
+    "order": click.option(
         "--order", metavar="FILE", help="Paths, one a line, whose data goes first; - is stdin."
     ),
-    click.option("--mtime", type=int, metavar="SECONDS", help="The mtime of every file."),
-    click.option("--volume-name", metavar="NAME", help="A label of up to 15 bytes."),
-    click.option("--uuid", type=click.UUID, help="[default: derived from the content]"),
-    click.option("--workers", type=int, help="Threads that compress.  [default: all cores]"),
-    click.option("--extent-size", type=_size, metavar="SIZE", help="File data in one pcluster."),
-    click.option(
+    "mtime": click.option("--mtime", type=int, metavar="SECONDS", help="The mtime of every file."),
+    "volume_name": click.option("--volume-name", metavar="NAME", help="A label of up to 15 bytes."),
+    "uuid": click.option("--uuid", type=click.UUID, help="[default: derived from the content]"),
+    "workers": click.option(
+        "--workers", type=int, help="Threads that compress.  [default: all cores]"
+    ),
+    "extent_size": click.option(
+        "--extent-size", type=_size, metavar="SIZE", help="File data in one pcluster."
+    ),
+    "pack_extent_size": click.option(
         "--pack-extent-size", type=_size, metavar="SIZE", help="The same, of packed small files."
     ),
-    click.option(
+    "pack_limit": click.option(
         "--pack-limit", type=_size, metavar="SIZE", help="Below this size files are packed."
     ),
-    click.option(
+    "whiteouts": click.option(
         "--whiteouts",
         type=click.Choice(["keep", "overlay"]),
         help="overlay: whiteouts of OCI layers become those of overlayfs.",
     ),
-)
+}
 
 
 def build_options(command: Callable[Concatenate[dict[str, Any], P], T]) -> Callable[..., T]:
@@ -145,7 +161,7 @@ def build_options(command: Callable[Concatenate[dict[str, Any], P], T]) -> Calla
 
     @functools.wraps(command)
     def run(*args: P.args, **given: P.kwargs) -> T:
-        options: dict[str, Any] = {name: given.pop(name) for name in _BUILD_NAMES}
+        options: dict[str, Any] = {name: given.pop(name) for name in _BUILD_OPTIONS}
         options = {name: value for name, value in options.items() if value is not None}
         if "order" in options:
             options["order"] = _read_order(options["order"])
@@ -153,25 +169,9 @@ def build_options(command: Callable[Concatenate[dict[str, Any], P], T]) -> Calla
             options["uuid"] = options["uuid"].bytes
         return command(options, *args, **given)
 
-    for option in reversed(_BUILD_OPTIONS):
+    for option in reversed(_BUILD_OPTIONS.values()):
         run = option(run)
     return run
-
-
-_BUILD_NAMES = (
-    "compression",
-    "level",
-    "min_kernel",
-    "order",
-    "mtime",
-    "volume_name",
-    "uuid",
-    "workers",
-    "extent_size",
-    "pack_extent_size",
-    "pack_limit",
-    "whiteouts",
-)
 
 
 def _read_order(name: str) -> list[bytes]:

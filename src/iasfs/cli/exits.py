@@ -62,15 +62,15 @@ def exit_code(error: BaseException) -> int:
 def describe(error: BaseException) -> str:
     """An error in one line, in which nothing can disturb a terminal."""
     text = str(error)
-    if isinstance(error, click.UsageError) and error.ctx is not None:
-        text = f"{error.format_message().rstrip('.')}; see '{error.ctx.command_path} --help'"
-    elif isinstance(error, click.ClickException):
-        text = error.format_message()
+    if isinstance(error, click.ClickException):
+        text = " ".join(error.format_message().split())
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            text = f"{text.rstrip('.')}; see '{error.ctx.command_path} --help'"
     elif isinstance(error, OSError) and not isinstance(error, IasfsError) and error.strerror:
         text = error.strerror
         if error.filename is not None:
             text = f"{os.fsdecode(error.filename)}: {text}"
-    return printable(" ".join(text.splitlines()) or type(error).__name__)
+    return printable(text or type(error).__name__)
 
 
 def report(error: BaseException) -> int:

@@ -8,13 +8,15 @@ import stat
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iasfs import paths
 from iasfs.cli.output import text_members
 from iasfs.errors import FormatError
-from iasfs.format.inode import Inode
-from iasfs.read.image import Image
+
+if TYPE_CHECKING:
+    from iasfs.format.inode import Inode
+    from iasfs.read.image import Image
 
 _TYPES = {
     stat.S_IFREG: "file",
@@ -74,8 +76,9 @@ class File:
             "mtime_ns": inode.mtime * 1_000_000_000 + inode.mtime_nsec,
             "nid": inode.nid,
         }
-        if self.target is not None:
-            record.update(text_members("target", self.target))
+        target = self.target
+        if target is not None:
+            record.update(text_members("target", target))
         if self.type_name in ("character", "block"):
             record["rdev"] = list(inode.device)
         return record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,8 +36,8 @@ def fsck(source: ImageSource, no_contents: bool, as_json: bool) -> int:
         nonlocal code
         code = exits.PROBLEMS
         if as_json:
-            where = text_members("path", paths.encode(problem.path))
-            output.json({**where, **problem._asdict(), **where})
+            path = text_members("path", paths.encode(problem.path))
+            output.json({**problem._asdict(), **path, "what": printable(problem.what)})
         else:
             output.line(printable(str(problem)))
 
@@ -73,10 +72,12 @@ def dump(source: ImageSource, path: str | None, as_json: bool) -> None:
 
 def _image_record(image: Image) -> dict[str, Any]:
     """The superblock, field by field, and what the fields mean together."""
+    from uuid import UUID
+
     block = image.superblock
     return {
         **block._asdict(),
-        "uuid": str(uuid.UUID(bytes=block.uuid)),
+        "uuid": str(UUID(bytes=block.uuid)),
         **text_members("volume_name", block.volume_name),
         "block_size": block.block_size,
         "features": list(block.features),

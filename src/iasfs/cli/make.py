@@ -13,6 +13,7 @@ from iasfs.cli.arguments import (
     build_options,
     image_argument,
     json_option,
+    parse_diff_id,
     storage_option,
 )
 from iasfs.cli.output import Output, printable, progress
@@ -108,7 +109,12 @@ def extract(
 @click.command()
 @click.argument("source")
 @click.argument("ias")
-@click.option("--diff-id", help="What the diffID must be; a layer that is there is not read again.")
+@click.option(
+    "--diff-id",
+    type=parse_diff_id,
+    metavar="DIFFID",
+    help="What the diffID must be; a layer that is there is not read again.",
+)
 @build_options
 @storage_option
 @json_option

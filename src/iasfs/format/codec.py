@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from iasfs._native import fast, ffi, lib, missing
 from iasfs.buffers import Buffer
-from iasfs.errors import FormatError, UnsupportedFeature, WriteError
+from iasfs.errors import DecodeError, FormatError, UnsupportedFeature, WriteError
 from iasfs.format import purecodec
 from iasfs.format.disk import (
     COMPRESSION_DEFLATE,
@@ -64,14 +64,6 @@ class Algorithm(IntEnum):
 
 
 _ALGORITHMS = frozenset(Algorithm)
-
-
-class DecodeError(FormatError):
-    """The stored bytes of an extent do not decode; ``job`` is the index of the job at fault."""
-
-    def __init__(self, what: str, job: int = 0) -> None:
-        super().__init__(what)
-        self.job = job
 
 
 @cache

@@ -72,13 +72,14 @@ FLAG_PARTIAL = 1
 class ExtentTable:
     """The extents of one file: a sequence of :class:`Extent`, immutable."""
 
-    __slots__ = ("_logical", "_records")
+    __slots__ = ("_logical", "_records", "_words")
 
     def __init__(self, records: bytes = b"") -> None:
         """``records``: any number of :data:`RECORD`, sorted."""
         self._records = records
-        # Every fifth word of the records is a logical offset.
-        self._logical: Sequence[int] = memoryview(records).cast("Q")[::5] if records else ()
+        # A record is five words, of which the first is the logical offset.
+        self._words: Sequence[int] = memoryview(records).cast("Q") if records else ()
+        self._logical = self._words[::5]
 
     @classmethod
     def of(cls, extents: Iterable[Extent]) -> Self:
@@ -93,10 +94,7 @@ class ExtentTable:
     @property
     def size(self) -> int:
         """Bytes of the file: where the last extent ends."""
-        if not self._records:
-            return 0
-        logical, size = RECORD.unpack_from(self._records, len(self._records) - RECORD.size)[:2]
-        return int(logical + size)
+        return self._words[-5] + self._words[-4] if self._records else 0
 
     @property
     def nbytes(self) -> int:
@@ -114,11 +112,10 @@ class ExtentTable:
         end = min(offset + size, self.size)
         if offset >= end:
             return
-        for index in range(self.find(offset), len(self)):
-            extent = self[index]
-            if extent.logical >= end:
+        for index in range(self.find(offset), len(self._logical)):
+            if self._logical[index] >= end:
                 return
-            yield extent
+            yield self[index]
 
     def __len__(self) -> int:
         return len(self._logical)
@@ -211,6 +208,8 @@ class TableBuilder:
         return bytes(self._records)
 
 
+_ADDRESS_MAX = (1 << 64) - 1
+
 Region = tuple[int, int, int]
 """``(start, end, device)``: which bytes of the unified address space lie on which device."""
 REGION = Struct("=QQ")
@@ -286,7 +285,7 @@ class Geometry:
             unified = [
                 (
                     device.uniaddr << self.blkszbits,
-                    device.uniaddr + device.blocks << self.blkszbits,
+                    min(device.uniaddr + device.blocks << self.blkszbits, _ADDRESS_MAX),
                     number,
                 )
                 for number, device in enumerate(self.devices, 1)

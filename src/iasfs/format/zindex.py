@@ -19,6 +19,7 @@ Layout: ``struct z_erofs_lcluster_index``; source of the rules: ``fs/erofs/zmap.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from struct import iter_unpack
 from typing import NamedTuple
 
@@ -167,19 +168,26 @@ def decode_py(
     and end (native ``u64``) in which stored bytes may lie.  Answers with the packed records, or
     with ``(fault, lcn)``.
     """
-    walk = _Walk()
-    walk.size, walk.blkszbits, walk.lclusterbits = size, blkszbits, lclusterbits
-    walk.advise, walk.algorithmtype, walk.tail = advise, algorithmtype, tail
-    walk.form, walk.algorithms = form, algorithms
-    walk.regions = [(start, end, 0) for start, end in REGION.iter_unpack(regions)]
     total = -(-size >> lclusterbits)
     if form == FULL:
-        walk.index_end = header_offset + FULL_START + 8 * total
+        index_size = FULL_START + 8 * total
         entries = _full_entries(data, total)
     else:
         cut = packs(total, header_offset, bool(advise & disk.Z_ADVISE_COMPACTED_2B))
-        walk.index_end = header_offset + HEADER_SIZE + cut.size
+        index_size = HEADER_SIZE + cut.size
         entries = _compact_entries(data, cut, lclusterbits, bool(advise & BIG))
+    walk = _Walk(
+        form,
+        size,
+        blkszbits,
+        lclusterbits,
+        advise,
+        algorithmtype,
+        tail,
+        algorithms,
+        index_end=header_offset + index_size,
+        regions=[(start, end, 0) for start, end in REGION.iter_unpack(regions)],
+    )
     try:
         for lcn, (kind, low, value, flags) in enumerate(entries):
             if kind == NONHEAD:
@@ -215,32 +223,27 @@ def _compact_entries(data: Buffer, cut: Packs, lclusterbits: int, big: bool) -> 
     while lcn < cut.total:
         count, size = cut.pack_at(lcn)
         start = HEADER_SIZE + cut.offset(lcn)
-        word = int.from_bytes(data[start : start + size], "little")
-        width = (size - 4) * 8 // count
-        yield from _pack_entries(word, width, low_bits, min(count, cut.total - lcn), count, big)
+        pack = int.from_bytes(data[start : start + size], "little")
+        yield from _pack_entries(pack, count, min(count, cut.total - lcn), low_bits, big)
         lcn += count
 
 
-def _pack_entries(
-    word: int, width: int, low_bits: int, used: int, count: int, big: bool
-) -> Iterator[_Entry]:
-    """The first ``used`` of the ``count`` entries of a pack.
+def _pack_entries(pack: int, count: int, used: int, low_bits: int, big: bool) -> Iterator[_Entry]:
+    """Yield the first ``used`` of the ``count`` entries of a pack.
 
-    The pclusters of a pack lie back to back.  With big pclusters its base is the block of the
-    first that has its head or its block count here; otherwise the block before the first head.
+    The pclusters of a pack lie back to back.  With big ones its base is the block of the first
+    that has its head or its block count here; otherwise the block before the first head.
     """
-    block = word >> (224 if count == 16 else 32)
-    block += not big
+    width = 14 if count == 16 else 16
+    block = (pack >> width * count) + (not big)
     head_before = False
     for slot in range(used):
-        low = word >> slot * width & (1 << low_bits) - 1
-        kind = word >> slot * width + low_bits & 3
+        bits = pack >> slot * width
+        low, kind = bits & (1 << low_bits) - 1, bits >> low_bits & 3
         if kind != NONHEAD:
-            if big and head_before:
-                block += 1
+            block += big and head_before
             yield kind, low, block, 0
-            if not big:
-                block += 1
+            block += not big
             head_before = True
             continue
         head_before = False
@@ -253,6 +256,7 @@ def _pack_entries(
             yield kind, -1, low, 0
 
 
+@dataclass(slots=True)
 class _Walk:
     """The state while the entries go by; raises :class:`_Fault` at the first that is wrong."""
 
@@ -265,18 +269,21 @@ class _Walk:
     tail: int
     algorithms: int
     index_end: int
+    """Where the index ends in the image, and the inline tail begins."""
     regions: list[tuple[int, int, int]]
 
-    def __init__(self) -> None:
-        self.builder = TableBuilder()
-        self.open = False  # whether an extent has begun and not ended
-        self.lcn = 0  # its head lcluster,
-        self.kind = 0  # the type of that,
-        self.logical = 0  # where it begins
-        self.block = 0
-        self.flags = 0
-        self.blocks = -1  # its CBLKCNT, if there was one
-        self.reach = 0  # the farthest lcluster that a d1 says to be the next head
+    open: bool = False
+    """Whether an extent has begun and not ended; these are of the one that began last:"""
+    lcn: int = 0
+    kind: int = 0
+    logical: int = 0
+    block: int = 0
+    flags: int = 0
+    blocks: int = -1
+    """Its CBLKCNT; -1 if it has none."""
+    reach: int = 0
+    """The farthest lcluster of which a d1 says that it is the next head."""
+    builder: TableBuilder = field(default_factory=TableBuilder)
 
     def is_big(self) -> bool:
         if self.kind == disk.Z_LCLUSTER_HEAD1:
@@ -334,12 +341,10 @@ class _Walk:
             stored = self.count_blocks(next_lcn) << self.blkszbits
             address = self.block << self.blkszbits
         kind, partial = self.decoding(length, stored, inline, at_end)
-        region: int | None = _INLINE
-        if not inline:
-            region = place(self.regions, address, stored)
-            if region is None:
-                raise _Fault(ADDRESS, self.lcn)
-        self.builder.add(Extent(logical, length, address, stored, kind, 0, partial), region or 0)
+        region = _INLINE if inline else place(self.regions, address, stored)
+        if region is None:
+            raise _Fault(ADDRESS, self.lcn)
+        self.builder.add(Extent(logical, length, address, stored, kind, 0, partial), region)
 
     def count_blocks(self, next_lcn: int) -> int:
         if not self.is_big() or next_lcn == self.lcn + 1:

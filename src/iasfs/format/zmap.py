@@ -31,6 +31,7 @@ FRAGMENT = -2
 """The form of a file that is one fragment."""
 
 _ADVISE_KNOWN = 0x3F
+_SIZE_MAX = (1 << 63) - 1
 
 
 class Header(NamedTuple):
@@ -206,9 +207,10 @@ def _check_fragment(extent: Extent, offset: int, inode: Inode, geometry: Geometr
     if inode.nid == geometry.packed_nid:
         raise FormatError("the packed inode is its own fragment", nid=inode.nid, offset=offset)
     end = extent.address + extent.size
-    if geometry.packed_size is not None and end > geometry.packed_size:
+    limit = _SIZE_MAX if geometry.packed_size is None else geometry.packed_size
+    if end > limit:
         raise FormatError(
-            f"fragment ends at {end}, the packed inode at {geometry.packed_size}",
+            f"fragment ends at {end}, the packed inode at {limit} at the latest",
             nid=inode.nid,
             offset=offset,
         )
@@ -219,6 +221,10 @@ def _check_fragment(extent: Extent, offset: int, inode: Inode, geometry: Geometr
 _PLEN_MASK = (1 << 21) - 1
 _PLEN_PARTIAL = 1 << 27
 _PLEN_FORMAT = 28
+_PART_FREE = 64 << 10
+_PART_RATIO = 4096
+"""An extent that is a part of a pcluster larger than the first number has at least this fraction of
+it.  Nothing makes smaller ones, and 64 KiB of a hostile file could be the parts of 64 GiB."""
 
 
 def _encoded_records(data: Buffer, header: Header, size: int) -> Iterator[tuple[int, int, int]]:
@@ -299,10 +305,8 @@ def _add_encoded(
     elif algorithm < 0:
         fault = zindex.PLAIN_LONG if size > stored else 0
     else:
-        at_end = end == inode.size
-        fault = zindex.compressed_fault(
-            size, stored, algorithm, geometry.algorithms, at_end or partial
-        )
+        short = end == inode.size or (partial and stored <= max(_PART_FREE, size * _PART_RATIO))
+        fault = zindex.compressed_fault(size, stored, algorithm, geometry.algorithms, short)
     if fault or region is None:
         raise FormatError(
             f"encoded extent at {logical}: {zindex.FAULTS[fault]}",

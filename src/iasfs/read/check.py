@@ -251,7 +251,13 @@ class _Check:
         """The entries of a directory, ``None`` for one (or a block of them) that is not sound."""
         inode = directory.inode
         last = b""
-        for number in range(-(-inode.size >> self._block.blkszbits)):
+        try:
+            blocks = self._image.directories.count(inode)
+        except FormatError as error:
+            self.failed(directory, error)
+            blocks = 0
+            yield None
+        for number in range(blocks):
             try:
                 block = self._image.directories.block(inode, number)
                 count = dirent.count(block)
@@ -327,6 +333,9 @@ class _Check:
             if inode.size:
                 self.report(found, f"a special file of {inode.size} bytes", inode.offset)
             return
+        if inode.is_symlink and not 1 <= inode.size <= paths.SYMLINK_MAX:
+            self.report(found, f"a symbolic link of {inode.size} bytes", inode.offset)
+            return
         try:
             table = self._survey.extents(inode)
         except FormatError as error:
@@ -350,9 +359,6 @@ class _Check:
 
     def _check_symlink(self, link: _Found) -> None:
         inode = link.inode
-        if not 1 <= inode.size <= paths.SYMLINK_MAX:
-            self.report(link, f"a symbolic link of {inode.size} bytes", inode.offset)
-            return
         self._survey.spend(inode.size)
         try:
             target = self._image.data.read(inode, 0, inode.size)
@@ -425,8 +431,9 @@ class _Check:
         if number not in self._shared:
             offset = (self._block.xattr_blkaddr << self._block.blkszbits) + 4 * number
             size = xattr.entry_size(self._metadata.read(offset, disk.XATTR_ENTRY.size))
+            entry = self._metadata.read(offset, size)
             self._survey.spend(size)
-            self._shared[number] = xattr.unpack_entry(self._metadata.read(offset, size))[:2]
+            self._shared[number] = xattr.unpack_entry(entry)[:2]
         return self._shared[number]
 
 

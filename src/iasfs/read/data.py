@@ -185,18 +185,24 @@ class Data:
                 ]
 
     def _fetch(self, pieces: Iterable[_Piece]) -> _Stored:
-        """The stored bytes that the pieces need, each range once."""
+        """The stored bytes that the pieces need, each range once.
+
+        What lies in the metadata zone, such as the targets of links, is here already.
+        """
+        stored: _Stored = {}
         wanted: dict[int, dict[Range, None]] = {}
         for piece in pieces:
             device, offset, size = self._place(piece)
-            wanted.setdefault(device, {})[offset, size] = None
-        return {
-            (device, offset, size): data
-            for device, ranges in wanted.items()
-            for (offset, size), data in zip(
-                ranges, self._volume.blobs[device].read_many(list(ranges))
-            )
-        }
+            kept = self._volume.metadata.kept(offset, size) if device == 0 else None
+            if kept is not None:
+                stored[device, offset, size] = kept
+            else:
+                wanted.setdefault(device, {})[offset, size] = None
+        for device, ranges in wanted.items():
+            answers = self._volume.blobs[device].read_many(list(ranges))
+            for (offset, size), data in zip(ranges, answers):
+                stored[device, offset, size] = data
+        return stored
 
     def _decode_whole(
         self, pieces: Sequence[_Piece], stored: _Stored, destination: memoryview

@@ -52,9 +52,8 @@ class Directories:
     def count(self, directory: Inode) -> int:
         """The number of blocks of a directory."""
         if directory.size > SIZE_FACTOR * self._volume.metadata.size:
-            raise FormatError(
-                f"a directory of {directory.size} bytes", nid=directory.nid, offset=directory.offset
-            )
+            what = f"a directory of {directory.size} bytes, out of proportion to the image"
+            raise FormatError(what, nid=directory.nid, offset=directory.offset)
         return -(-directory.size >> self._volume.superblock.blkszbits)
 
     def block(self, directory: Inode, number: int) -> Buffer:

@@ -19,6 +19,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Self
 
 from iasfs import paths
@@ -230,8 +231,6 @@ class _Extraction:
         if place.inode.is_dir:
             self._enter(place)
         elif not self._link(place):
-            if place.inode.nlink > 1:
-                self._linked[place.inode.offset] = place
             self._make(place)
 
     def _enter(self, place: _Place) -> None:
@@ -285,7 +284,9 @@ class _Extraction:
         if inode.is_file:
             self._make_file(place)
         elif inode.is_symlink:
-            self._restore(self._target.symlink(name, self._symlinks.target(inode)), place)
+            handle = self._target.symlink(name, self._symlinks.target(inode))
+            with self._completing(place):
+                self._restore(handle, place)
             self._count(symlinks=1)
         else:
             mode = stat.S_IFMT(inode.mode) | stat.S_IRUSR | stat.S_IWUSR
@@ -298,8 +299,20 @@ class _Extraction:
                     self._linked[inode.offset] = None
                 self._skip(place, f"a device, FIFO or socket: {error.strerror}")
                 return
-            self._restore(handle, place)
+            with self._completing(place):
+                self._restore(handle, place)
             self._count(specials=1)
+
+    @contextmanager
+    def _completing(self, place: _Place) -> Iterator[None]:
+        """What was made there vanishes if the block fails; else its further names are links."""
+        try:
+            yield
+        except BaseException:
+            self._target.discard(place.folder, place.name)
+            raise
+        if place.inode.nlink > 1:
+            self._linked[place.inode.offset] = place
 
     # --- contents -------------------------------------------------------------------------------
 
@@ -329,18 +342,15 @@ class _Extraction:
         self._pending_size = 0
 
     def _complete(self, pending: _Pending, fill: Callable[[_Pending], None]) -> None:
-        """Give a file its content and metadata; if that fails, it vanishes."""
-        place = pending.place
+        """Give a file its content and its metadata."""
+        place, fd, _ = pending
         try:
-            fill(pending)
-            os.truncate(pending.fd, place.inode.size)  # for what ends with a hole
-            self._restore(Handle(pending.fd), place)
-        except BaseException:
-            self._linked.pop(place.inode.offset, None)
-            self._target.discard(place.folder, place.name)
-            raise
+            with self._completing(place):
+                fill(pending)
+                os.truncate(fd, place.inode.size)  # for what ends with a hole
+                self._restore(Handle(fd), place)
         finally:
-            os.close(pending.fd)
+            os.close(fd)
         self._count(files=1, size=place.inode.size)
 
     def _fill(self, pending: _Pending) -> None:

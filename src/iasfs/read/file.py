@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from iasfs.errors import FormatError
 from iasfs.format.inode import Inode
 from iasfs.read.data import Data, Read
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 WINDOW_SIZE = 64 << 10
 """Small reads are served from a window of so many bytes."""
@@ -132,6 +132,10 @@ class File(io.RawIOBase):
             self._at = at
             start = at - self._window_at
         return self._window[start:]
+
+    def write(self, data: ReadableBuffer, /) -> NoReturn:
+        """Never."""
+        raise io.UnsupportedOperation("an image is read-only")
 
     def _check_open(self) -> None:
         if self.closed:

@@ -309,7 +309,11 @@ class Image:
     def glob(
         self, pattern: str, *, recursive: bool = False, include_hidden: bool = False
     ) -> list[str]:
-        """As :func:`glob.glob`, sorted: ``**`` crosses directories if ``recursive``."""
+        """As :func:`glob.glob`, sorted and each path once.
+
+        ``**`` crosses directories if ``recursive``; it does not follow symbolic links, unlike
+        there, since they may lead round in circles.
+        """
         return listing.glob(self, pattern, recursive, include_hidden)
 
     # --- contents -------------------------------------------------------------------------------
@@ -329,10 +333,10 @@ class Image:
         says otherwise.
         """
         if mode in ("rb", "br"):
-            binary = File(self.data, self._regular(path), os.fsdecode(path), self)
+            binary = File(self.data, self._regular(path), paths.decode(paths.encode(path)), self)
             return binary  # type: ignore[return-value]
         if mode in ("r", "rt", "tr"):
-            raw = File(self.data, self._regular(path), os.fsdecode(path), self)
+            raw = File(self.data, self._regular(path), paths.decode(paths.encode(path)), self)
             buffered = io.BufferedReader(raw)
             return io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
         if set(mode) & set("wax+"):

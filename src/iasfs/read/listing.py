@@ -187,8 +187,9 @@ def _expand(
 ) -> Iterator[str]:
     """The paths below ``base`` that one component of a pattern matches."""
     if part == "**" and recursive:
-        yield base
-        yield from _below(image, base, include_hidden, last)
+        if image.isdir(base or "/"):
+            yield os.path.join(base, "") if last else base
+            yield from _below(image, base, include_hidden, last)
     elif _MAGIC.search(part) is None:
         path = os.path.join(base, part)
         if image.lexists(path):
@@ -201,13 +202,13 @@ def _expand(
                 yield os.path.join(base, name)
 
 
-def _below(image: Image, base: str, include_hidden: bool, files_too: bool) -> Iterator[str]:
-    if not image.isdir(base or "/"):
-        return
+def _below(image: Image, base: str, include_hidden: bool, last: bool) -> Iterator[str]:
+    """All that is below ``base``, or only the directories to look on in, if more has to match."""
     for path, dirs, files in image.walk(base or "/"):
         if not include_hidden:
             dirs[:] = [name for name in dirs if not name.startswith(".")]
         prefix = path if base else path.lstrip("/")
-        for name in [*dirs, *(files if files_too else ())]:
-            if include_hidden or not name.startswith("."):
-                yield os.path.join(prefix, name)
+        for name in [*dirs, *(files if last else ())]:
+            child = os.path.join(prefix, name)
+            if (include_hidden or not name.startswith(".")) and (last or not image.islink(child)):
+                yield child

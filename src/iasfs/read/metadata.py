@@ -40,11 +40,17 @@ class Metadata:
                 front = b"".join([front, blob.read_at(len(front), end - len(front))])
         self.front = bytes(front)
 
+    def kept(self, offset: int, size: int) -> Buffer | None:
+        """``size`` bytes from ``offset``, if they lie in the front: no request."""
+        end = offset + size
+        return self.front[offset:end] if end <= len(self.front) else None
+
     def read(self, offset: int, size: int) -> Buffer:
         """``size`` bytes from ``offset``; ``FormatError`` if the image ends before."""
+        kept = self.kept(offset, size)
+        if kept is not None:
+            return kept
         end = offset + size
-        if end <= len(self.front):
-            return self.front[offset:end]
         if end > self.size:
             raise FormatError(f"{size} bytes wanted, the image ends at {self.size}", offset=offset)
         first, last = offset // PAGE_SIZE, (end - 1) // PAGE_SIZE

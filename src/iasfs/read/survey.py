@@ -14,7 +14,8 @@ from iasfs.format.table import ExtentTable
 from iasfs.read.volume import Volume
 
 _FACTOR = 3
-"""A sound image costs less than so many times its size."""
+_FLOOR = 1 << 18
+"""A sound image costs less than so many times its size, and any may cost a little."""
 _NAME_COST = 24
 _INODE_COST = 32
 _HEADER_COST = 32
@@ -31,7 +32,7 @@ class Survey:
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
-        self._left = _FACTOR * volume.metadata.size
+        self._left = _FACTOR * volume.metadata.size + _FLOOR
 
     def spend(self, cost: int) -> None:
         """Count ``cost`` bytes; :class:`Overspent` when it has become too much."""
@@ -61,9 +62,9 @@ class Survey:
         """What lies in the xattr area, as :func:`~iasfs.format.xattr.unpack_area` says it."""
         if not inode.xattr_size:
             return [], []
-        self.spend(inode.xattr_size)
         start = inode.body - inode.xattr_size
         area = self._volume.metadata.read(start, inode.xattr_size)
+        self.spend(len(area))
         entries, ids = xattr.unpack_area(area, start)
         self.spend(_XATTR_COST * (len(entries) + len(ids)))
         return entries, ids

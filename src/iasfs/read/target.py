@@ -71,7 +71,10 @@ class Handle:
 
     def chmod(self, mode: int) -> None:
         """Set the permission bits."""
-        os.chmod(self._file, mode, **self._how)
+        try:
+            os.chmod(self._file, mode, **self._how)
+        except NotImplementedError:  # an old kernel without /proc
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from None
 
     def owner(self) -> tuple[int, int]:
         """User and group."""

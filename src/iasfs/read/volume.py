@@ -32,9 +32,7 @@ class Volume:
     the size of the metadata zone in bytes, if it is known, or a guess.
     """
 
-    def __init__(
-        self, blob: Blob, devices: Sequence[Blob] = (), *, metadata_size: int = 0
-    ) -> None:
+    def __init__(self, blob: Blob, devices: Sequence[Blob] = (), *, metadata_size: int = 0) -> None:
         self.metadata = Metadata(blob, metadata_size)
         self.superblock = superblock.unpack(self.metadata.front, blob.size)
         self.blobs = [blob, *devices]

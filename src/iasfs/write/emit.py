@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from typing import BinaryIO
 
-from iasfs.format import disk, inode, seal, superblock, zwrite
+from iasfs.format import disk, inode, seal, superblock
+from iasfs.format.extent import encode_index
 from iasfs.format.table import Extent, Kind
 from iasfs.write.plan import Placed, Plan, directory, index_offset
 from iasfs.write.profile import BLKSZBITS, BLOCK_SIZE
@@ -142,7 +143,7 @@ def _index(placed: Placed, stored: Stored, plan: Plan) -> bytes:
         covered = sum(extent.size for extent in extents)
         rest = stored.size - covered
         extents.append(Extent(covered, rest, stored.fragment, rest, Kind.FRAGMENT))
-    return zwrite.encode(
+    return encode_index(
         extents,
         size=stored.size,
         header_offset=index_offset(placed),

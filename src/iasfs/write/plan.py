@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 from iasfs import paths
 from iasfs.errors import WriteError
-from iasfs.format import dirent, disk, superblock, xattr, zindex
+from iasfs.format import dirent, disk, superblock, xattr
+from iasfs.format.extent import HEADER_SIZE, index_size
 from iasfs.format.inode import file_type
 from iasfs.format.table import Kind
 from iasfs.tree import Node, Tree
@@ -292,8 +293,8 @@ def body_end(placed: Placed) -> int:
     if placed.layout == disk.INODE_CHUNK_BASED:
         return start + 4 * (-(-stored.size >> stored.chunk_bits))
     if not stored.extents:
-        return start + zindex.HEADER_SIZE
-    return start + zindex.index_size(
+        return start + HEADER_SIZE
+    return start + index_size(
         stored.size,
         blkszbits=BLKSZBITS,
         header_offset=start,

@@ -25,8 +25,8 @@ from iasfs.blob import Blob, BytesBlob, SparseBlob
 from iasfs.buffers import Buffer
 from iasfs.format import disk
 from iasfs.format.codec import Compressor
+from iasfs.format.extent import can_be_compact
 from iasfs.format.table import Extent, Kind
-from iasfs.format.zwrite import can_be_compact
 from iasfs.tree import Node, Tree
 from iasfs.write.profile import BLOCK_SIZE, Profile
 

@@ -40,11 +40,11 @@ from typing import BinaryIO, Literal
 
 from iasfs import paths
 from iasfs.blob import Blob
-from iasfs.errors import FormatError, StorageError
+from iasfs.errors import FormatError
 from iasfs.tree import Node, Tree
 from iasfs.write.tarheader import Header
 from iasfs.write.tarreader import HARD_LINK, KINDS, Member, Reader
-from iasfs.write.tarstream import Digest, Progress, open_archive
+from iasfs.write.tarstream import Archive, Digest, Progress, open_archive
 
 Whiteouts = Literal["keep", "overlay"]
 
@@ -82,27 +82,34 @@ def read_tar(
     counting bytes of the uncompressed archive, and :class:`~iasfs.errors.StorageError` if the
     source cannot be read or the temporary file not be written.
     """
-    archive = open_archive(
-        source,
-        digest=digest,
-        max_size=max_size,
-        name=name,
-        spool_dir=spool_dir,
-        progress=progress,
-    )
     try:
-        builder = _Builder(skip_links=_WHITEOUT if whiteouts == "overlay" else None)
-        for member in Reader(archive):
-            builder.add(member)
-        archive.finish()
-        tree = builder.finish()
-        if whiteouts == "overlay":
-            _convert_whiteouts(tree)
-    except (FormatError, StorageError) as error:
-        archive.close()
+        archive = open_archive(
+            source,
+            digest=digest,
+            max_size=max_size,
+            name=name,
+            spool_dir=spool_dir,
+            progress=progress,
+        )
+        try:
+            return _read(archive, whiteouts)
+        except BaseException:
+            archive.close()
+            raise
+    except FormatError as error:
         if name is not None:
             error.at(name)
         raise
+
+
+def _read(archive: Archive, whiteouts: Whiteouts) -> Tree:
+    builder = _Builder(skip_links=_WHITEOUT if whiteouts == "overlay" else None)
+    for member in Reader(archive):
+        builder.add(member)
+    archive.finish()
+    tree = builder.finish()
+    if whiteouts == "overlay":
+        _convert_whiteouts(tree)
     return tree
 
 

@@ -17,8 +17,8 @@ All of them may write a number as a big-endian two's complement, with the first 
 of in octal (GNU, star).  Sources: POSIX ``pax``, section *ustar Interchange Format* and *pax
 Extended Header*; the GNU tar manual, *Tar Internals*; ``star(5)``; libarchive ``tar(5)``.
 
-Errors are :class:`~iasfs.errors.FormatError`, here without an offset: the reader of the archive
-knows it.
+What is wrong with the bytes is a :class:`~iasfs.errors.FormatError`, here without an offset: the
+reader of the archive knows it.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
 _GNU_SPARSE = 386, 482, 483
 _STAR_SPARSE = 356, 355, 452
 """Where an ``S`` header has its four pieces, the flag that more follow, and the real size."""
+_PIECE_SIZE = 24
 _SIZE_LIMIT = 1 << 63
 _ID_LIMIT = 1 << 32
 
@@ -92,7 +93,7 @@ class Header:
             raise FormatError(f"a name longer than {NAME_LIMIT} bytes")
 
 
-def parse_header(block: bytes) -> Header:
+def unpack_header(block: bytes) -> Header:
     """One header block of any dialect."""
     fields = _HEADER.unpack(block)
     name, mode, uid, gid, size, mtime, checksum, kind, link, magic = fields[:10]
@@ -101,11 +102,11 @@ def parse_header(block: bytes) -> Header:
         name.partition(b"\0")[0],
         link.partition(b"\0")[0],
         kind,
-        parse_number(mode),
-        parse_number(uid),
-        parse_number(gid),
-        parse_number(size),
-        parse_number(mtime) * 1_000_000_000,
+        unpack_number(mode),
+        unpack_number(uid),
+        unpack_number(gid),
+        unpack_number(size),
+        unpack_number(mtime) * 1_000_000_000,
     )
     star = block.endswith(b"tar\0")
     if magic.startswith(b"ustar\0"):
@@ -113,16 +114,16 @@ def parse_header(block: bytes) -> Header:
         if prefix:
             header.name = prefix + b"/" + header.name
     if kind in b"34" and magic.startswith(b"ustar"):
-        header.major, header.minor = parse_number(fields[12]), parse_number(fields[13])
+        header.major, header.minor = unpack_number(fields[12]), unpack_number(fields[13])
     elif kind == b"S":
         at, more, real_size = _STAR_SPARSE if star else _GNU_SPARSE
-        header.sparse = _sparse_pieces(block[at : at + 4 * 24])
+        header.sparse = _sparse_pieces(block[at : at + 4 * _PIECE_SIZE])
         header.more_sparse = block[more] not in b"\0" + b"0"
-        header.real_size = parse_number(block[real_size : real_size + 12])
+        header.real_size = unpack_number(block[real_size : real_size + 12])
     return header
 
 
-def parse_number(field: bytes) -> int:
+def unpack_number(field: bytes) -> int:
     """A number field of a header: octal digits, or base 256 if the first bit is set."""
     if field[0] & 0x80:
         bits = 8 * len(field) - 1
@@ -136,17 +137,19 @@ def parse_number(field: bytes) -> int:
     return int(digits, 8) if digits else 0
 
 
-def sparse_extension(block: bytes) -> tuple[list[Range], bool]:
+def unpack_sparse_extension(block: bytes) -> tuple[list[Range], bool]:
     """A block that continues an ``S`` header: its pieces, and whether another one follows."""
     return _sparse_pieces(block[:504]), block[504] not in b"\0" + b"0"
 
 
 def _sparse_pieces(area: bytes) -> list[Range]:
+    """Pairs of offset and size, 12 bytes each, up to one that has no size."""
     pieces = []
-    for at in range(0, len(area), 24):
-        if not area[at + 12]:
+    for at in range(0, len(area), _PIECE_SIZE):
+        size = area[at + 12 : at + 24]
+        if not size[0]:
             break
-        pieces.append((parse_number(area[at : at + 12]), parse_number(area[at + 12 : at + 24])))
+        pieces.append((unpack_number(area[at : at + 12]), unpack_number(size)))
     return pieces
 
 
@@ -155,7 +158,7 @@ def _check_checksum(block: bytes, field: bytes) -> None:
     # adler32's low half is 1 + the sum modulo 65521, which 256 bytes cannot reach.
     total = (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF) - 2
     try:
-        stored = parse_number(field)
+        stored = unpack_number(field)
     except FormatError:
         stored = -1
     if total - sum(field) + 8 * 32 == stored:

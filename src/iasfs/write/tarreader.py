@@ -142,7 +142,7 @@ class Reader:
         if len(block) < BLOCK_SIZE:
             raise FormatError("the archive ends inside a header", offset=self._at)
         try:
-            header = tarheader.parse_header(block)
+            header = tarheader.unpack_header(block)
         except FormatError as error:
             error.offset = self._at
             raise
@@ -187,7 +187,7 @@ class Reader:
         if len(block) < BLOCK_SIZE or block == tarheader.ZERO_BLOCK:
             return False
         try:
-            tarheader.parse_header(block)
+            tarheader.unpack_header(block)
         except FormatError:
             return True
         return False
@@ -197,7 +197,7 @@ class Reader:
         assert header.sparse is not None
         while header.more_sparse:
             block = self._archive.read(self._take(BLOCK_SIZE), BLOCK_SIZE)
-            pieces, header.more_sparse = tarheader.sparse_extension(block)
+            pieces, header.more_sparse = tarheader.unpack_sparse_extension(block)
             header.sparse += pieces
             if len(header.sparse) > tarheader.SPARSE_LIMIT:
                 raise FormatError(f"a sparse file of more than {tarheader.SPARSE_LIMIT} pieces")
