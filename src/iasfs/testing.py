@@ -211,7 +211,7 @@ _Entry = tuple[int, bytes, Node | int]
 def trees(
     *,
     max_files: int = 12,
-    max_size: int = 2 * EXTENT_SIZE + 1,
+    max_size: int = 3 * EXTENT_SIZE,
     extent_size: int = EXTENT_SIZE,
     pack_limit: int = PACK_LIMIT,
 ) -> SearchStrategy[Tree]:

@@ -302,6 +302,8 @@ class _Check:
         except FormatError as error:
             self.failed(directory, error, entry)
             return None
+        if entry.nid * disk.ISLOT_SIZE >= 1 << 64:
+            self.report(directory, "the nid wraps around to another's place", entry=entry)
         kind = file_type(inode.mode)
         self._check_type(directory, entry, kind)
         found = _Found(inode, entry.name, directory)

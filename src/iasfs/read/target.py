@@ -123,7 +123,8 @@ class Target:
 
     def placed(self, error: OSError, folder: Folder, *name: bytes) -> OSError:
         """The error with the path of a directory, or of a name in it."""
-        path = os.path.join(self._path, folder.path(*name))
+        inner = folder.path(*name)
+        path = os.path.join(self._path, inner) if inner else self._path
         return OSError(error.errno, error.strerror, os.fsdecode(path))
 
     # --- directories ----------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from typing import BinaryIO, NamedTuple
 from iasfs import paths
 from iasfs.blob import Blob, BytesBlob, SparseBlob
 from iasfs.buffers import Buffer
+from iasfs.errors import WriteError
 from iasfs.format import disk
 from iasfs.format.codec import Compressor
 from iasfs.format.extent import can_be_compact
@@ -41,6 +42,10 @@ _SEGMENT_SIZE = 1 << 20
 _TAIL_FILE_MAX = 4 << 20
 """Files longer than this keep their end: it would save nothing that counts, and a large file
 that does not shrink can then do without an index."""
+_FILLED_MAX = 1 << 40
+"""A sparse file longer than this is not filled with zeros where holes cannot be stored."""
+_INDEX_MAX = 16 << 20
+"""Bytes of chunk addresses that a sparse file may need."""
 _SPARSE_MIN = 1 << 16
 """Files shorter than this are not worth being stored as chunks with holes."""
 
@@ -99,7 +104,7 @@ def store(
 
     ``order`` names paths whose data comes first, in that order; paths that are not regular
     files of the tree are passed over.  Raises :class:`~iasfs.errors.StorageError` when a content
-    cannot be read, with its path.
+    cannot be read and :class:`~iasfs.errors.WriteError` for a sparse file beyond all measure.
     """
     first, rest = _in_order(tree, order)
     nodes = [*first, *rest]
@@ -148,9 +153,18 @@ def _duplicates(nodes: list[Node]) -> dict[int, int]:
 
 
 def _digest(content: Blob) -> bytes:
+    """What two contents of one size have in common if they are the same.
+
+    Of a sparse one only the data is read: its holes may be as long as an archive cares to say.
+    """
     digest = hashlib.sha256()
-    for offset in range(0, content.size, _HASH_SIZE):
-        digest.update(content.read_at(offset, min(_HASH_SIZE, content.size - offset)))
+    ranges = [(0, content.size)]
+    if isinstance(content, SparseBlob):
+        ranges = content.ranges
+        digest.update(repr(ranges).encode())
+    for start, size in ranges:
+        for offset in range(start, start + size, _HASH_SIZE):
+            digest.update(content.read_at(offset, min(_HASH_SIZE, start + size - offset)))
     return digest.digest()
 
 
@@ -225,9 +239,12 @@ class _Layout:
             layout = disk.INODE_FLAT_INLINE if size else disk.INODE_FLAT_PLAIN
             self._files[id(node)] = Stored(layout, size, inline=inline)
             return
-        if isinstance(content, SparseBlob) and profile.chunk_based and _mostly_holes(content):
-            self._add_chunked(node, content)
-            return
+        if isinstance(content, SparseBlob) and _mostly_holes(content):
+            if profile.chunk_based:
+                self._add_chunked(node, content)
+                return
+            if size > _FILLED_MAX:
+                raise WriteError(f"a sparse file of {size} bytes, for which Linux 5.15 is needed")
         packed = size
         if size >= profile.pack_limit:
             packed = size % profile.extent_size if size < _TAIL_FILE_MAX else 0
@@ -310,17 +327,22 @@ def _touched(content: SparseBlob, bits: int) -> list[int]:
 
 
 def _best_chunk_bits(content: SparseBlob) -> int:
-    """The chunk size that makes index and data together smallest; at most 16 MiB of index."""
+    """The chunk size that makes index and data together smallest."""
 
-    def cost(bits: int) -> tuple[int, int]:
-        index = (-(-content.size >> bits)) * 4
+    def index_size(bits: int) -> int:
+        return (-(-content.size >> bits)) * 4
+
+    def cost(bits: int) -> tuple[bool, int]:
         data = sum(
             (offset + size + (1 << bits) - 1 >> bits) - (offset >> bits) << bits
             for offset, size in content.ranges
         )
-        return index > 1 << 24, index + data
+        return index_size(bits) > _INDEX_MAX, index_size(bits) + data
 
-    return min(range(BLOCK_SIZE.bit_length() - 1, 31), key=cost)
+    best = min(range(BLOCK_SIZE.bit_length() - 1, 31), key=cost)
+    if index_size(best) > _INDEX_MAX:
+        raise WriteError(f"a sparse file of {content.size} bytes, too long for chunks of 1 GiB")
+    return best
 
 
 class _Zone:
