@@ -18,6 +18,7 @@ from pathlib import Path
 import iasfs
 from harness import ROOT, cpu_seconds, debian_root, machine, replace_section, table
 from iasfs.testing import RecordingBlob
+from iasfs.write.tar import read_tar
 
 KIB = 1 << 10
 LAYOUTS = [
@@ -75,9 +76,7 @@ def main() -> None:
     debian_root(parser)
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
-    from iasfs.write.writer import read_source
-
-    tree = read_source(arguments.tar)
+    tree = read_tar(iasfs.FileBlob(arguments.tar))
     with tempfile.TemporaryDirectory(dir=arguments.tar.parent) as folder:
         image = Path(folder, "image.erofs")
         layouts, levels, codecs = [], [], []

@@ -4,7 +4,7 @@
  *
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
  *         -Isrc/iasfs/_native -o fuzz_codec fuzz/fuzz_codec.c
- *     ./fuzz_codec -timeout=10 fuzz/corpus/fuzz_codec
+ *     ./fuzz_codec -timeout=10 fuzz/corpus/codec
  *
  * The first byte of an input chooses the target; the numbers that a target wants come next, and
  * the rest is its data.  Every buffer is allocated at its exact size, so that one byte too many

@@ -40,8 +40,8 @@ with atheris.instrument_imports(include=ROOMS) if atheris else contextlib.nullco
     from iasfs.format import disk, superblock
     from iasfs.read.check import dump, fsck
     from iasfs.read.image import Image
+    from iasfs.sources import mkfs
     from iasfs.tree import Node, Tree
-    from iasfs.write.writer import mkfs
 
 CORPUS = Path(__file__).parent / "corpus" / "image"
 INPUT_LIMIT = 1 << 20

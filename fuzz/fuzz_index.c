@@ -8,7 +8,7 @@
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
  *         -Isrc/iasfs/_native -o fuzz_index \
  *         fuzz/fuzz_index.c src/iasfs/_native/namei.c src/iasfs/_native/zindex.c
- *     ./fuzz_index -timeout=10 -max_len=16384 fuzz/corpus/fuzz_index
+ *     ./fuzz_index -timeout=10 -max_len=16384 fuzz/corpus/index
  *
  * The first byte of an input chooses the target; the numbers that a target wants come next, and
  * the rest is its data.  Every buffer is allocated at its exact size, so that one byte too many

@@ -1030,7 +1030,9 @@ def test_every_length_of_a_small_image(fuzz: ModuleType) -> None:
     craft.modes.update({56: DIR, 72: LNK})
     craft.directory(ROOT, {b"d": 56, b"f": 64, b"l": 72})
     craft.directory(56, {b"f": 64}, parent=ROOT)
-    craft.inode(64, REG, layout=PLAIN, size=700, u=5, nlink=2, xattrs=xattr_area(b""))
+    craft.inode(
+        64, REG, layout=PLAIN, size=700, u=5, nlink=2, xattrs=xattr_area(xattr_entry(1, b"a", b"1"))
+    )
     craft.inode(72, LNK, b"d/f")
     craft.poke(SUPER + 8, u32(0))
     data = craft.image()

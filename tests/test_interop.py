@@ -37,8 +37,8 @@ from helpers import (
 from iasfs.blob import FileBlob
 from iasfs.format.table import Kind
 from iasfs.read.image import Image
+from iasfs.sources import mkfs
 from iasfs.tree import Tree
-from iasfs.write.writer import mkfs
 from trees import PROFILES, local_tree, nasty_tree, put_on_disk
 
 

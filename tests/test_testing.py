@@ -66,7 +66,7 @@ def test_every_oddity_is_in_reach() -> None:
     """Some hundred examples show each of them."""
     missing = dict(ODDITIES)
 
-    @settings(max_examples=400, database=None, derandomize=True, phases=[Phase.generate])
+    @settings(max_examples=800, database=None, derandomize=True, phases=[Phase.generate])
     @given(trees())
     def look(tree: Tree) -> None:
         for what in [what for what, is_there in missing.items() if is_there(tree)]:

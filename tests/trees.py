@@ -11,9 +11,9 @@ from typing import Any
 from iasfs.blob import BaseBlob, Blob, BytesBlob, SparseBlob
 from iasfs.buffers import Buffer
 from iasfs.read.image import Image
+from iasfs.sources import mkfs
 from iasfs.testing import content
 from iasfs.tree import Node, Tree
-from iasfs.write.writer import mkfs
 
 PROFILES: dict[str, dict[str, Any]] = {
     "zstd": {"compression": "zstd"},

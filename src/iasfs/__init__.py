@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from iasfs.blob import Blob, BytesBlob, FileBlob, FileObjectBlob
+from iasfs.blob import Blob, BytesBlob, FileBlob
 from iasfs.errors import (
     BlobExists,
     BlobNotFound,
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from iasfs.layers import IAS
     from iasfs.read.check import Problem, dump, fsck
     from iasfs.read.image import Image
+    from iasfs.sources import mkfs
     from iasfs.tree import Node, Tree
-    from iasfs.write.writer import Made, Writer, mkfs
+    from iasfs.write.writer import Made, Writer
 
 __all__ = [
     "IAS",
@@ -69,7 +70,7 @@ _HOMES = {
     "Writer": "iasfs.write.writer",
     "dump": "iasfs.read.check",
     "fsck": "iasfs.read.check",
-    "mkfs": "iasfs.write.writer",
+    "mkfs": "iasfs.sources",
 }
 
 Openable = str | os.PathLike[str] | BinaryIO | Blob
@@ -85,23 +86,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def open_blob(source: Openable, storage_options: Mapping[str, Any] | None = None) -> Blob:
-    """The blob behind a path, an fsspec URL, a seekable binary file object, or a blob itself.
-
-    ``storage_options`` go to the fsspec file system of a URL.
-    """
-    if isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        if "://" in path or "::" in path:
-            from iasfs.ias.objects import FsspecBlob
-
-            return FsspecBlob(path, **(storage_options or {}))
-        return FileBlob(path)
-    if isinstance(source, Blob):
-        return source
-    return FileObjectBlob(source)
 
 
 def open(
@@ -121,6 +105,7 @@ def open(
     :class:`~iasfs.errors.StorageError` if the bytes cannot be had.
     """
     from iasfs.read.image import Image
+    from iasfs.sources import open_blob
 
     blobs: list[Blob] = []
     try:

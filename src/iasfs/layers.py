@@ -11,21 +11,18 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import Any, BinaryIO
+from typing import Any
 
-from iasfs.blob import Blob, FileBlob
 from iasfs.errors import DigestMismatch, WriteError
 from iasfs.ias.layout import Layer, format_digest, parse_digest
-from iasfs.ias.objects import open_stream
 from iasfs.ias.store import Store, Written, connect
 from iasfs.read.image import Image
+from iasfs.sources import TarSource, is_directory, open_tar
 from iasfs.tree import Tree
 from iasfs.write.tar import Whiteouts, read_tar
 from iasfs.write.writer import Options, write_tree
 
 __all__ = ["IAS", "Layer"]
-
-TarSource = str | os.PathLike[str] | BinaryIO | Blob
 
 
 class IAS:
@@ -81,7 +78,7 @@ class IAS:
         :class:`~iasfs.errors.WriteError` for what EROFS cannot hold, or for a source that is no
         tar and hence has no diffID: a directory or a :class:`~iasfs.tree.Tree`.
         """
-        if isinstance(source, Tree) or _is_directory(source):
+        if isinstance(source, Tree) or is_directory(source):
             raise WriteError("only a tar has a diffID by which it can be published")
         settings = Options(**options)
         settings.profile()  # a clash is better said before the source is read
@@ -91,7 +88,7 @@ class IAS:
             if there is not None:
                 return there
         with ExitStack() as stack:
-            archive, name = _open_tar(source, storage_options, stack)
+            archive, name = open_tar(source, storage_options, stack)
             digest = hashlib.sha256()
             tree = read_tar(
                 archive,
@@ -137,24 +134,6 @@ class IAS:
 
     def __repr__(self) -> str:
         return f"<iasfs.IAS {self.name}>"
-
-
-def _is_directory(source: object) -> bool:
-    return isinstance(source, (str, os.PathLike)) and os.path.isdir(source)
-
-
-def _open_tar(
-    source: TarSource, storage_options: Mapping[str, Any] | None, stack: ExitStack
-) -> tuple[BinaryIO | Blob, str | None]:
-    """What to read the tar from, and what to call it in errors."""
-    if not isinstance(source, (str, os.PathLike)):
-        return source, getattr(source, "name", None)
-    path = os.fspath(source)
-    if "://" in path or "::" in path:
-        # A stream, not a blob: a tar is read front to back, once.
-        stream = stack.enter_context(open_stream(path, storage_options))
-        return stream, stream.name
-    return stack.enter_context(FileBlob(path)), path
 
 
 def _write(tree: Tree, path: str, options: Options) -> Written:

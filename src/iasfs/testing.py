@@ -223,17 +223,13 @@ def trees(
     """
     from hypothesis import strategies as st
 
-    entry = st.tuples(
-        st.integers(0, max_files),
-        names(),
-        st.one_of(
-            files(max_size, extent_size=extent_size, pack_limit=pack_limit),
-            _nodes(stat.S_IFDIR),
-            _nodes(stat.S_IFLNK, target=_targets()),
-            _specials(),
-            st.integers(0, max_files),
-        ),
-    )
+    regular = files(max_size, extent_size=extent_size, pack_limit=pack_limit)
+    folder = _nodes(stat.S_IFDIR)
+    symlink = _nodes(stat.S_IFLNK, target=_targets())
+    hard_link = st.integers(0, max_files)
+    # The special ones are four; the others are named again to come as often.
+    node = st.one_of(*[regular] * 5, folder, folder, symlink, hard_link, hard_link, _specials())
+    entry = st.tuples(st.integers(0, max_files), names(), node)
     return st.builds(
         _assemble,
         root=_nodes(stat.S_IFDIR),

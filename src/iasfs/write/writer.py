@@ -1,7 +1,7 @@
-"""mkfs and Writer: what users call to make an image.
+"""A tree becomes an image: Writer, and what it shares with mkfs.
 
-Both fill a tree, then run the three steps: contents into a spool, a plan, the bytes.  The
-target appears under its name when it is complete and on disk, or not at all.
+The three steps run here: contents into a spool, a plan, the bytes.  The target appears under its
+name when it is complete and on disk, or not at all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 from iasfs import paths
 from iasfs.blob import Blob, BytesBlob, FileBlob
@@ -22,16 +22,12 @@ from iasfs.errors import WriteError
 from iasfs.paths import AnyPath
 from iasfs.tree import Node, Tree
 from iasfs.write import emit, plan, profile, store
-from iasfs.write.scan import scan_directory
 from iasfs.write.store import Progress
-from iasfs.write.tar import read_tar
 
 VOLUME_NAME_MAX = 15
 """Bytes of a label; Linux before 6.15 wants a NUL behind it."""
 
-Source = Tree | str | os.PathLike[str] | BinaryIO | Blob
 Target = str | os.PathLike[str] | BinaryIO
-Whiteouts = Literal["keep", "overlay"]
 
 
 class Made(NamedTuple):
@@ -70,7 +66,8 @@ class Options:
         bytes of file data in a pcluster of a large file and of the packed inode, and the size
         below which a file, or the end of one, is packed; see the page on defaults.
     ``spool_dir``
-        where temporary files go; left out: beside the target, else the system's place.
+        where temporary files go; left out: beside a target that is a file, else the system's
+        place.
     ``progress``
         called with ``(bytes done, bytes in all)`` of file content.
     """
@@ -107,80 +104,12 @@ class Options:
             raise WriteError(f"volume name {self.volume_name!r} is not up to 15 bytes without NUL")
         if self.uuid is not None and (len(self.uuid) != 16 or not any(self.uuid)):
             raise WriteError("a UUID has 16 bytes, not all of them zero")
-        mtime_ns = None if self.mtime is None else self.mtime * 1_000_000_000
+        mtime_ns = None
+        if self.mtime is not None:
+            if not -(1 << 63) <= self.mtime < 1 << 63:
+                raise WriteError(f"mtime {self.mtime} does not fit 64 bits")
+            mtime_ns = self.mtime * 1_000_000_000
         return plan.Identity(name, self.uuid, mtime_ns)
-
-
-def mkfs(
-    source: Source,
-    target: Target,
-    *,
-    whiteouts: Whiteouts = "keep",
-    compression: str | None = None,
-    level: int | None = None,
-    min_kernel: str | None = None,
-    order: Sequence[AnyPath] = (),
-    mtime: int | None = None,
-    volume_name: str = "",
-    uuid: bytes | None = None,
-    workers: int | None = None,
-    extent_size: int = profile.EXTENT_SIZE,
-    pack_extent_size: int = profile.PACK_EXTENT_SIZE,
-    pack_limit: int = profile.PACK_LIMIT,
-    spool_dir: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
-) -> Made:
-    """Make an EROFS image of a directory, a tar or a tree.
-
-    ``source`` is the path of a directory, or a tar: a path, an fsspec URL, a binary file object
-    (also one that cannot seek) or a blob, plain or compressed by gzip, bzip2, xz or zstd; or a
-    :class:`~iasfs.tree.Tree`.  ``target`` is a path, which appears when the image is complete,
-    or a binary file object to write to.  ``whiteouts="overlay"`` turns the whiteouts of an OCI
-    layer into those of overlayfs.  The other options are those of :class:`Options`.
-
-    Raises :class:`~iasfs.errors.FormatError` for a tar that is not well formed,
-    :class:`~iasfs.errors.WriteError` for what EROFS cannot hold, and ``OSError``.
-    """
-    options = Options(
-        compression=compression,
-        level=level,
-        min_kernel=min_kernel,
-        order=order,
-        mtime=mtime,
-        volume_name=volume_name,
-        uuid=uuid,
-        workers=workers,
-        extent_size=extent_size,
-        pack_extent_size=pack_extent_size,
-        pack_limit=pack_limit,
-        spool_dir=spool_dir,
-        progress=progress,
-    )
-    options.profile()  # a clash is better said before the source is read
-    tree = read_source(source, whiteouts=whiteouts, spool_dir=_spool_dir(options, target))
-    return write_tree(tree, target, options)
-
-
-def read_source(
-    source: Source,
-    *,
-    whiteouts: Whiteouts = "keep",
-    spool_dir: str | os.PathLike[str] | None = None,
-) -> Tree:
-    """The tree of anything that :func:`mkfs` takes."""
-    if isinstance(source, Tree):
-        return source
-    if isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        if "://" in path:
-            import fsspec
-
-            with fsspec.open(path, "rb") as file:
-                return read_tar(file, whiteouts=whiteouts, name=path, spool_dir=spool_dir)
-        if os.path.isdir(path):
-            return scan_directory(path)
-        return read_tar(FileBlob(path), whiteouts=whiteouts, name=path, spool_dir=spool_dir)
-    return read_tar(source, whiteouts=whiteouts, spool_dir=spool_dir)
 
 
 def write_tree(tree: Tree, target: Target, options: Options) -> Made:
@@ -191,7 +120,7 @@ def write_tree(tree: Tree, target: Target, options: Options) -> Made:
     workers = options.workers if options.workers is not None else _cores()
     if workers < 1:
         raise WriteError(f"{workers} workers")
-    folder = _spool_dir(options, target)
+    folder = spool_folder(options, target)
     with tempfile.TemporaryFile(dir=folder) as spool:
         try:
             contents = store.store(
@@ -225,9 +154,12 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _spool_dir(options: Options, target: Target) -> str | os.PathLike[str] | None:
+def spool_folder(options: Options, target: Target) -> str | os.PathLike[str] | None:
+    """Where temporary files go; ``None`` for the system's place."""
     if options.spool_dir is None and isinstance(target, (str, os.PathLike)):
-        return os.path.dirname(os.path.abspath(target))
+        path = os.path.realpath(target)
+        if os.path.isfile(path) or not os.path.exists(path):
+            return os.path.dirname(path)
     return options.spool_dir
 
 
@@ -243,7 +175,7 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             yield file
         return
     folder, name = os.path.split(os.path.realpath(path))
-    temporary = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".iasfs-{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file
