@@ -13,6 +13,7 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"iasfs {release}"
 myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
 
 autodoc_default_options = {
     "members": True,
@@ -26,5 +27,7 @@ autodoc_preserve_defaults = True
 nitpick_ignore_regex = [
     (r"py:.*", "|".join(name for name in dir(builtins) if not name.startswith("_"))),
     (r"py:.*", rf"_?({'|'.join(sorted(sys.stdlib_module_names))})(\..*)?"),
+    (r"py:class", r"(Writeable|Readable)Buffer|SearchStrategy|fsspec\..*"),  # others' types
+    (r"py:class", r"Openable|TarSource|Source|Target|Buffer|.*Data"),  # unions, and what is internal
     (r"py:class", r"\w+\[.*"),  # what is left of a signature that has a default factory
 ]

@@ -247,8 +247,8 @@ class ObjectBackend(Backend):
     """An Image Attach Storage below a URL.
 
     A store replaces an object whole, but knows no directories: so the mark is uploaded last.  Of
-    two who publish the same layer at the same moment the later one wins; both have made it of the
-    same tar.
+    two who publish the same layer at the same moment the later one wins.  Made in the same way
+    their bytes are the same, so nobody notices.
     """
 
     def __init__(self, root: str, storage_options: Mapping[str, Any] | None = None) -> None:

@@ -158,16 +158,14 @@ def _digest(content: Blob) -> bytes:
     Of a sparse one only the data is read: its holes may be as long as an archive cares to say.
     """
     digest = hashlib.sha256()
-    is_sparse = isinstance(content, SparseBlob)
-    ranges = [(0, content.size)]
+    ranges, shape = [(0, content.size)], b""
     if isinstance(content, SparseBlob):
         ranges = content.ranges
-        digest.update(repr(ranges).encode())
+        shape = hashlib.sha256(repr(ranges).encode()).digest()
     for start, size in ranges:
         for offset in range(start, start + size, _HASH_SIZE):
             digest.update(content.read_at(offset, min(_HASH_SIZE, start + size - offset)))
-    # The mark keeps a plain file apart that was made to hold what is digested of a sparse one.
-    return digest.digest() + bytes([is_sparse])
+    return digest.digest() + shape
 
 
 class _Stream:
