@@ -28,6 +28,6 @@ nitpick_ignore_regex = [
     (r"py:.*", "|".join(name for name in dir(builtins) if not name.startswith("_"))),
     (r"py:.*", rf"_?({'|'.join(sorted(sys.stdlib_module_names))})(\..*)?"),
     (r"py:class", r"(Writeable|Readable)Buffer|SearchStrategy|fsspec\..*"),  # others' types
-    (r"py:class", r"Openable|TarSource|Source|Target|Buffer|.*Data"),  # unions, and what is internal
+    (r"py:class", r"Openable|TarSource|Source|Target|Buffer|.*Data"),  # unions, internals
     (r"py:class", r"\w+\[.*"),  # what is left of a signature that has a default factory
 ]
