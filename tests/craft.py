@@ -7,7 +7,8 @@ would not write is poked over it at last; the superblock's checksum is then made
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from iasfs.blob import BytesBlob
 from iasfs.format import dirent, disk, inode, superblock
@@ -26,7 +27,7 @@ SUPER = disk.SUPER_OFFSET
 class Craft:
     """An image of ``blocks`` blocks; the superblock has the given fields of ``Superblock``."""
 
-    def __init__(self, blocks: int = 2, blkszbits: int = 12, **fields: object) -> None:
+    def __init__(self, blocks: int = 2, blkszbits: int = 12, **fields: Any) -> None:
         self.data = bytearray(blocks << blkszbits)
         self.block = Superblock(blkszbits=blkszbits, root_nid=ROOT, blocks=blocks)
         self.block = self.block._replace(**fields)
@@ -111,9 +112,24 @@ def u64(value: int) -> bytes:
     return (value % (1 << 64)).to_bytes(8, "little")
 
 
-def one_file(blocks: int = 2, mode: int = REG, **fields: object) -> Craft:
+def one_file(blocks: int = 2, mode: int = REG, **fields: Any) -> Craft:
     """An image with ``/file``, nid 56, whose inode is the caller's to write."""
     craft = Craft(blocks, **fields)
     craft.modes[56] = mode
     craft.directory(ROOT, {b"file": 56})
     return craft
+
+
+def xattr_area(
+    *entries: bytes, ids: Sequence[int] = (), count: int | None = None, name_filter: int = 0
+) -> bytes:
+    """An xattr area; ``count`` is what it says of its shared ids."""
+    header = disk.XATTR_IBODY_HEADER.pack(name_filter, len(ids) if count is None else count)
+    return b"".join([header, *map(u32, ids), *entries])
+
+
+def xattr_entry(index: int, rest: bytes, value: bytes, size: int | None = None) -> bytes:
+    """An attribute; ``size`` is what it says of its value."""
+    raw = disk.XATTR_ENTRY.pack(len(rest), index, len(value) if size is None else size)
+    raw += rest + value
+    return raw + bytes(-len(raw) % 4)

@@ -14,11 +14,14 @@ import stat
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from helpers import (
     Description,
@@ -38,12 +41,23 @@ from iasfs.blob import FileBlob
 from iasfs.format.table import Kind
 from iasfs.read.image import Image
 from iasfs.sources import mkfs
-from iasfs.tree import Tree
+from iasfs.testing import trees
+from iasfs.tree import Node, Tree
 from trees import PROFILES, local_tree, nasty_tree, put_on_disk
 
 
 def opened(path: Path, *devices: Path) -> Image:
     return Image(FileBlob(path), devices=[FileBlob(device) for device in devices])
+
+
+@contextmanager
+def disk_folder() -> Iterator[Path]:
+    """A directory whose files can be mounted."""
+    folder = disk_directory()
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder)
 
 
 # --- we write -----------------------------------------------------------------------------------
@@ -85,11 +99,9 @@ def nasty() -> tuple[Tree, Description]:
 
 @pytest.fixture(scope="module", params=IMAGES)
 def written(request: pytest.FixtureRequest, nasty: tuple[Tree, Description]) -> Iterator[Written]:
-    folder = disk_directory()
-    path = Path(folder) / "image.erofs"
-    mkfs(nasty[0], path, **IMAGES[request.param])
-    yield Written(request.param, path, *nasty)
-    shutil.rmtree(folder)
+    with disk_folder() as folder:
+        mkfs(nasty[0], folder / "image.erofs", **IMAGES[request.param])
+        yield Written(request.param, folder / "image.erofs", *nasty)
 
 
 def test_fsck_erofs_finds_nothing(written: Written) -> None:
@@ -161,6 +173,26 @@ def test_the_kernel_shows_the_tree(written: Written) -> None:
         assert compare(written.description, describe_tree(mounted)) == []
 
 
+STAT_FIELDS = [
+    *("st_mode", "st_ino", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_blksize"),
+    *("st_rdev", "st_mtime_ns", "st_atime_ns", "st_ctime_ns", "st_mtime", "st_atime", "st_ctime"),
+]
+
+
+def test_the_kernel_gives_the_same_stat(written: Written) -> None:
+    """In every field but the device number, and of the whole file system too."""
+    require_kernel_erofs(*written.algorithms)
+    ours = opened(written.path)
+    with kernel_mount(written.path, written.path.parent / "mount") as mounted:
+        for path, _ in written.tree.walk():
+            found, expected = ours.lstat(path), os.lstat(os.fsencode(mounted) + path)
+            for field in STAT_FIELDS:
+                assert getattr(found, field) == getattr(expected, field), (path, field)
+            assert found[7:10] == expected[7:10], path
+        for field in ("f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_namemax"):
+            assert getattr(ours.statvfs(), field) == getattr(os.statvfs(mounted), field)
+
+
 def test_the_kernel_reads_anywhere(written: Written) -> None:
     """Cold, so that it looks each extent up by itself."""
     require_kernel_erofs(*written.algorithms)
@@ -178,6 +210,35 @@ def test_the_kernel_reads_anywhere(written: Written) -> None:
             node = written.tree.get(path)
             assert node is not None
             assert found == node.content.read_at(offset, size), (path, offset, size)
+
+
+@given(
+    tree=trees(max_size=30_000, extent_size=8192, pack_limit=2000),
+    profile=st.sampled_from(sorted(PROFILES)),
+)
+@settings(max_examples=settings().max_examples // 2)
+def test_the_kernel_and_fsck_erofs_take_any_tree(tree: Tree, profile: str) -> None:
+    require_erofs_utils()
+    require_kernel_erofs("zstd", "lz4", "deflate")
+    for _, node in tree.walk():
+        leave_what_linux_shows(node)
+    with disk_folder() as folder:
+        image = folder / "image.erofs"
+        sizes = {"extent_size": 8192, "pack_extent_size": 4096, "pack_limit": 2000}
+        mkfs(tree, image, **sizes, **PROFILES[profile])
+        with kernel_mount(image, folder / "mount") as mounted:
+            assert compare(describe_tree_object(tree), describe_tree(mounted)) == []
+        assert not re.search("<[EW]>", run("fsck.erofs", "--extract", image))
+
+
+def leave_what_linux_shows(node: Node) -> None:
+    """Take away what the kernel hides, or the system cannot say of any file."""
+    hidden = () if node.is_file or node.is_dir else (b"user.",)
+    hidden += (b"system.",) if node.is_symlink else ()
+    hidden += () if node.is_dir else (b"system.posix_acl_default",)
+    node.xattrs = {key: value for key, value in node.xattrs.items() if not key.startswith(hidden)}
+    node.uid, node.gid = min(node.uid, (1 << 32) - 2), min(node.gid, (1 << 32) - 2)
+    node.mtime_ns = max(min(node.mtime_ns, 1 << 62), -(1 << 62))
 
 
 # --- mkfs.erofs writes --------------------------------------------------------------------------

@@ -131,17 +131,17 @@ def test_a_wrong_guess_of_the_metadata_size_does_no_harm(generated: Sample, gues
     assert len(blob.requests) <= 3
 
 
-def test_many_small_files_are_one_round_trip(generated: Sample) -> None:
-    """And hardly more bytes than they take."""
+def test_many_small_files_are_few_requests(generated: Sample) -> None:
+    """In as many round trips as memory asks for, and no byte twice."""
     blob = recorded(generated)
     image = Image(blob)
     blob.clear()
     names = RANDOM.sample([name for name in FILES if name != "large"], 1000)
     found = image.read_many([(name, 0, None) for name in names])
     assert found == [FILES[name] for name in names]
-    assert len(blob.calls) == 1
+    assert len(blob.calls) <= 2
     assert len(blob.requests) <= 8
-    assert blob.bytes_read <= image.size - len(image.volume.metadata.front)
+    assert blob.bytes_read <= image.size - len(image.volume.metadata.front) - len(FILES["large"])
 
 
 def test_a_batch_through_fsspec_is_one_round_trip(generated: Sample) -> None:

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import pytest
 
 from helpers import Description, compare, describe_files, load_description, require_vectors
-from iasfs.blob import FileBlob
+from iasfs.blob import BytesBlob, FileBlob
+from iasfs.errors import FormatError
 from iasfs.read.image import Image
 
 IMAGES = [
@@ -78,6 +79,20 @@ def test_the_trees_have_every_field_and_every_type(file: str) -> None:
 
 def test_an_image_reads_back_to_its_tree(name: str, image: Image) -> None:
     assert compare(tree_of(name), describe_files(image)) == []
+
+
+def test_an_image_may_hold_the_data_of_its_device() -> None:
+    """Behind its own bytes: "flat device mode", where no device is given."""
+    vectors = require_vectors()
+    data = (vectors / "device.erofs").read_bytes() + (vectors / "device.blob").read_bytes()
+    assert compare(tree_of("device"), describe_files(Image(BytesBlob(data)))) == []
+
+
+def test_without_its_device_an_image_shows_the_tree_but_no_data() -> None:
+    with Image(FileBlob(require_vectors() / "device.erofs")) as image:
+        assert image.listdir("/big") == ["mixed", "text", "zeros"]
+        with pytest.raises(FormatError, match=r"/big/text.*outside the image"):
+            image.read_bytes("/big/text")
 
 
 def test_the_python_twins_read_the_same() -> None:

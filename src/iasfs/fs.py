@@ -24,15 +24,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from fsspec import AbstractFileSystem
 
-from iasfs.blob import Blob, FileBlob, FileObjectBlob
 from iasfs.errors import FormatError, IasfsError
 from iasfs.format.inode import Inode
-from iasfs.ias.objects import FsspecBlob
 from iasfs.read.image import Image
+from iasfs.sources import Openable, is_url, open_blob
 
 Info = dict[str, Any]
 OnError = Literal["raise", "return", "omit"]
@@ -58,7 +57,7 @@ class IasFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
 
     def __init__(
         self,
-        fo: str | os.PathLike[str] | BinaryIO | Blob | Image,
+        fo: Openable | Image,
         *,
         target_protocol: str | None = None,
         target_options: Mapping[str, Any] | None = None,
@@ -353,14 +352,12 @@ class IasFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         self._refuse(path2)
 
 
-def _open_image(
-    fo: str | os.PathLike[str] | BinaryIO | Blob | Image,
-    protocol: str | None,
-    options: Mapping[str, Any],
-) -> Image:
+def _open_image(fo: Openable | Image, protocol: str | None, options: Mapping[str, Any]) -> Image:
     if isinstance(fo, Image):
         return fo
-    blob = _open_blob(fo, protocol, options)
+    if protocol is not None and isinstance(fo, (str, os.PathLike)):
+        fo, options = _with_protocol(os.fspath(fo), protocol, options)
+    blob = open_blob(fo, options)
     try:
         return Image(blob)
     except BaseException:
@@ -369,22 +366,13 @@ def _open_image(
         raise
 
 
-def _open_blob(
-    fo: str | os.PathLike[str] | BinaryIO | Blob,
-    protocol: str | None,
-    options: Mapping[str, Any],
-) -> Blob:
-    if isinstance(fo, (str, os.PathLike)):
-        path = os.fspath(fo)
-        if "::" not in path:
-            if "://" not in path and protocol in (None, "file", "local"):
-                return FileBlob(path)
-            if protocol is not None:
-                # A cache, say, is asked for the URL of what it caches.
-                options = {**options, "protocol": protocol}
-                path = path if "://" in path else f"{protocol}://{path}"
-        return FsspecBlob(path, **options)
-    return fo if isinstance(fo, Blob) else FileObjectBlob(fo)
+def _with_protocol(
+    path: str, protocol: str, options: Mapping[str, Any]
+) -> tuple[str, Mapping[str, Any]]:
+    """A path without the protocol that it was parted from, as a URL again."""
+    if is_url(path):  # a cache, say, is asked for the URL of what it caches
+        return path, {**options, "protocol": protocol}
+    return path if protocol in ("file", "local") else f"{protocol}://{path}", options
 
 
 def _inside(path: str) -> str:

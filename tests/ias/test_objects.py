@@ -322,6 +322,16 @@ def test_the_web_is_only_read() -> None:
             assert caught.value.errno == errno.EROFS
 
 
+def test_a_store_that_has_directories(tmp_path: Path) -> None:
+    """They are made where they are missing."""
+    backend = ObjectBackend(f"file://{tmp_path}/some/ias")
+    backend.write("ias.json", b"{}")
+    with backend.publishing("layers/x") as folder:
+        Path(folder, "layer.json").write_bytes(b"{}")
+    assert backend.read("layers/x/layer.json", 10) == backend.read("ias.json", 10) == b"{}"
+    assert list(backend.names("layers")) == ["layers/x/layer.json"]
+
+
 def test_a_bucket_is_not_made(s3: S3) -> None:
     backend = ObjectBackend("s3://no-such-bucket-either/ias", s3.options)
     with pytest.raises(BlobNotFound), backend.publishing("layers/x") as folder:

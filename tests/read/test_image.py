@@ -177,7 +177,7 @@ def test_a_stat_result_is_complete(image: Image) -> None:
     assert found.st_mtime_ns == found.st_atime_ns == found.st_ctime_ns == 1_600_000_000 * NS + 5
     assert found.st_mtime == found.st_atime == found.st_ctime
     assert found.st_mtime == pytest.approx(1_600_000_000.000000005)
-    assert (found.st_blksize, found.st_blocks, found.st_rdev) == (4096, 1, 0)
+    assert (found.st_blksize, found.st_blocks, found.st_rdev) == (4096, 8, 0)
     assert found.st_ino == image.volume.inode(found.st_ino).nid
     assert image.stat("dir/hard") == found
     assert image.stat("program").st_dev == found.st_dev

@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import compare, describe_files, describe_tree_object
 from iasfs.blob import BytesBlob
 from iasfs.errors import FormatError
 from iasfs.format import seal
 from iasfs.format.superblock import FRONT_SIZE
 from iasfs.read import metadata as metadata_module
+from iasfs.read.image import Image
 from iasfs.read.metadata import PAGE_SIZE, Metadata
 from iasfs.testing import RecordingBlob
+from trees import nasty_tree, packed
 
 SIZE = 5 * PAGE_SIZE + 1234
 NOISE = random.Random(5).randbytes(SIZE)
@@ -110,3 +113,16 @@ def test_what_lies_behind_the_image_is_an_error(offset: int, size: int) -> None:
         found.read(offset, size)
     assert caught.value.offset == offset
     assert blob.calls == []
+
+
+def test_an_image_reads_the_same_by_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its zone too long to be kept, and few pages."""
+    tree = nasty_tree()
+    data = packed(tree, workers=1)
+    monkeypatch.setattr(metadata_module, "FRONT_MAX", FRONT_SIZE)
+    monkeypatch.setattr(metadata_module, "PAGES_KEPT", 3)
+    image = Image(BytesBlob(data))
+    assert (
+        len(image.volume.metadata.front) == FRONT_SIZE < image.volume.metadata.header.metadata_size
+    )
+    assert compare(describe_tree_object(tree), describe_files(image)) == []

@@ -47,6 +47,12 @@ def split_name(name: bytes) -> tuple[int, bytes]:
     raise WriteError(f"EROFS cannot store an extended attribute named {decode(name)}")
 
 
+def check_names(names: Iterable[bytes]) -> None:
+    """Raise :class:`~iasfs.errors.WriteError` for a name that EROFS has no place for."""
+    for name in names:
+        split_name(name)
+
+
 def full_name(index: int, rest: bytes, long_prefixes: Sequence[LongPrefix] = ()) -> bytes | None:
     """The full name of a stored one; ``None`` for an index without meaning (Linux hides it)."""
     if index & disk.XATTR_LONG_PREFIX:

@@ -17,7 +17,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -286,7 +286,7 @@ class ObjectBackend(Backend):
         fs, path, full_name = self._find(name)
         self._check_writable(fs)
         with self._place.door(full_name):
-            fs.pipe_file(path, data)
+            _put(fs, path, fs.pipe_file, path, data)
 
     @contextmanager
     def publishing(self, directory: str) -> Iterator[str]:
@@ -298,7 +298,8 @@ class ObjectBackend(Backend):
                 if _exists(fs, f"{path}/{layout.DESCRIPTOR}"):
                     raise BlobExists("was published by somebody else", name=full_name)
                 for name in sorted(os.listdir(staging), key=_mark_last):
-                    _upload(fs, os.path.join(staging, name), f"{path}/{name}")
+                    target = f"{path}/{name}"
+                    _put(fs, target, fs.put_file, os.path.join(staging, name), target)
 
     def remove(self, directory: str) -> None:
         fs, path, full_name = self._find(directory)
@@ -329,13 +330,14 @@ def _exists(fs: Any, path: str) -> bool:
     return True
 
 
-def _upload(fs: Any, local: str, path: str) -> None:
+def _put(fs: Any, path: str, put: Callable[..., object], *arguments: object) -> None:
+    """Call ``put``, which writes to ``path``, once more if it lacks a directory to write to."""
     try:
-        fs.put_file(local, path)
+        put(*arguments)
     except FileNotFoundError:
         # Some stores have directories.  A bucket that is not there is not made, however.
         top = "/" if path.startswith("/") else path.partition("/")[0]
         if not _exists(fs, top):
             raise
         fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        fs.put_file(local, path)
+        put(*arguments)

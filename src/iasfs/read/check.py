@@ -66,8 +66,9 @@ class Problem(NamedTuple):
 def fsck(image: Image, *, contents: bool = True) -> Iterator[Problem]:
     """Every violation of the format in an image, as it is found.
 
-    With ``contents=False`` file contents are not decoded, and only metadata is read.  Raises
-    :class:`~iasfs.errors.StorageError` if the store does not give the bytes.
+    With ``contents=False`` files are not decoded, and only metadata is read.  An image that lies
+    so much that to check it all would have no end is checked in part, which is a problem too.
+    Raises :class:`~iasfs.errors.StorageError` if the store does not give the bytes.
     """
     check = _Check(image, contents)
     for _ in check.steps():
@@ -82,6 +83,7 @@ class _Found:
 
     inode: Inode
     name: bytes
+    """``/`` for the root, nothing for the packed inode."""
     parent: _Found | None = None
 
     @property
@@ -152,9 +154,8 @@ class _Check:
             self._check_packed_inode()
             self._check_totals()
         except Overspent:
-            self.report(
-                None, "inodes or directories share bytes: more than fit the image; stopped here"
-            )
+            what = "inodes or directories share bytes: more than fit into the image"
+            self.report(None, f"{what}; the rest was not checked")
         if self._contents is not None:
             self._contents.finish()
         yield
@@ -172,7 +173,8 @@ class _Check:
         if block.fixed_nsec >= _NANOSECOND:
             self.report(None, f"{block.fixed_nsec} nanoseconds", start + 0x20)
         if block.lz4_max_pclusterblks << block.blkszbits > disk.Z_PCLUSTER_MAX_SIZE:
-            self.report(None, f"LZ4 pclusters of {block.lz4_max_pclusterblks} blocks", start)
+            at = start + disk.SUPER_BLOCK.size
+            self.report(None, f"LZ4 pclusters of {block.lz4_max_pclusterblks} blocks", at)
         header = self._metadata.header
         if header is not None and header.image_size != end:
             self.report(None, f"the header says {header.image_size} bytes, not {end}", 0)
@@ -352,9 +354,8 @@ class _Check:
 
     def _check_place(self, found: _Found) -> None:
         inode, header = found.inode, self._metadata.header
-        if inode.offset < disk.SUPER_OFFSET + disk.SUPER_BLOCK.size and inode.body > (
-            disk.SUPER_OFFSET
-        ):
+        end = disk.SUPER_OFFSET + disk.SUPER_BLOCK.size
+        if inode.offset < end and inode.body > disk.SUPER_OFFSET:
             self.report(found, "the inode lies in the superblock", inode.offset)
         if header is not None and inode.body > header.metadata_size:
             self.report(found, "the inode lies behind the metadata zone", inode.offset)
@@ -386,11 +387,11 @@ class _Check:
             self.report(directory, "no zeros behind the last name", at)
 
     def _check_data(self, file: _Found, table: ExtentTable) -> None:
-        for one in table:
-            if one.kind == Kind.LZ4:
-                self._lz4_stored = max(self._lz4_stored, one.stored)
-            if one.kind <= Kind.ZSTD and self._contents is not None:
-                self._contents.add(file, one)
+        for extent in table:
+            if extent.kind == Kind.LZ4:
+                self._lz4_stored = max(self._lz4_stored, extent.stored)
+            if extent.kind <= Kind.ZSTD and self._contents is not None:
+                self._contents.add(file, extent)
 
     # --- extended attributes --------------------------------------------------------------------
 
@@ -466,17 +467,17 @@ class _Contents:
         self._waiting_size = 0
         self._buffer = bytearray()
 
-    def add(self, file: _Found, one: Extent) -> None:
+    def add(self, file: _Found, extent: Extent) -> None:
         """Decode an extent, now or with others."""
-        key = (*one[1:6], one.partial)
+        key = extent[1:]  # all but where it is in the file
         if key in self._done or self._left < 0:
             return
         self._done.add(key)
-        self._left -= max(one.size, one.stored)
+        self._left -= max(extent.size, extent.stored)
         if self._left < 0:
             return
-        self._waiting.append((file, one))
-        self._waiting_size += one.size
+        self._waiting.append((file, extent))
+        self._waiting_size += extent.size
         if self._waiting_size >= _BATCH_SIZE or len(self._waiting) >= _BATCH_COUNT:
             self._decode()
 
@@ -494,9 +495,9 @@ class _Contents:
         if len(self._buffer) < self._waiting_size:
             self._buffer = bytearray(self._waiting_size)
         reads, at = [], 0
-        for file, one in self._waiting:
-            reads.append(Read(file.inode, one.logical, one.size, at))
-            at += one.size
+        for file, extent in self._waiting:
+            reads.append(Read(file.inode, extent.logical, extent.size, at))
+            at += extent.size
         try:
             self._data.read_into(reads, memoryview(self._buffer))
         except FormatError:
@@ -506,10 +507,9 @@ class _Contents:
 
     def _decode_each(self) -> None:
         """Find out which of them do not decode."""
-        for file, one in self._waiting:
+        for file, extent in self._waiting:
+            read = Read(file.inode, extent.logical, extent.size, 0)
             try:
-                self._data.read_into(
-                    [Read(file.inode, one.logical, one.size, 0)], memoryview(self._buffer)
-                )
+                self._data.read_into([read], memoryview(self._buffer))
             except FormatError as error:
-                self._check.report(file, error.what, one.address)
+                self._check.report(file, error.what, extent.address)

@@ -90,7 +90,11 @@ class Data:
 
         Raises :class:`~iasfs.errors.FormatError` or :class:`~iasfs.errors.StorageError`.
         """
-        for pieces in self._rounds(self._map(reads)):
+        found: Iterable[_Piece] = self._map(reads)
+        if len(reads) > 1:
+            # What lies in one extent comes together, so that no round fetches it again.
+            found = sorted(found, key=lambda piece: (piece.extent.device, piece.extent.address))
+        for pieces in self._rounds(found):
             self._decode(pieces, destination)
 
     def _map(self, reads: Iterable[Read]) -> Iterator[_Piece]:

@@ -34,8 +34,6 @@ from iasfs.read.listing import ScandirIterator
 from iasfs.read.resolve import Resolver
 from iasfs.read.volume import Volume
 
-_BLOCK_UNIT = 512
-
 
 class Image:
     """An opened image, read-only; safe for threads and across ``fork``.
@@ -151,7 +149,7 @@ class Image:
     def stat_of(self, inode: Inode) -> os.stat_result:
         """The stat result of an inode."""
         nanoseconds = inode.mtime * 1_000_000_000 + inode.mtime_nsec
-        seconds = nanoseconds / 1e9
+        seconds = inode.mtime + inode.mtime_nsec * 1e-9
         fields = (
             inode.mode,
             inode.nid,
@@ -174,10 +172,11 @@ class Image:
 
     def _blocks_of(self, inode: Inode) -> int:
         """512-byte units on disk; of compressed files what they take compressed, as in Linux."""
-        compressed = (disk.INODE_COMPRESSED_FULL, disk.INODE_COMPRESSED_COMPACT)
-        if inode.layout in compressed:
-            return inode.u << self.superblock.blkszbits >> 9
-        return -(-inode.size // _BLOCK_UNIT)
+        blkszbits = self.superblock.blkszbits
+        blocks = -(-inode.size >> blkszbits)
+        if inode.layout in (disk.INODE_COMPRESSED_FULL, disk.INODE_COMPRESSED_COMPACT):
+            blocks = inode.u
+        return blocks << blkszbits >> 9
 
     def exists(self, path: AnyPath) -> bool:
         """As :func:`os.path.exists`."""

@@ -14,6 +14,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from iasfs import paths
 from iasfs.errors import FormatError
@@ -41,8 +42,9 @@ _LAYOUTS = {
     disk.INODE_COMPRESSED_COMPACT: "compressed, compact index",
     disk.INODE_CHUNK_BASED: "chunk based",
 }
-_VALUE_SHOWN = 64
+_VALUE_SHOWN = 32
 """Bytes of an attribute that are shown."""
+_EXTENTS_SHOWN = 10_000
 
 _Row = tuple[object, ...]
 _Section = tuple[str, list[_Row]]
@@ -93,7 +95,7 @@ def _text(title: str, rows: list[_Row]) -> str:
 
 
 def _superblock(image: Image) -> Iterator[_Section]:
-    block = image.superblock
+    block, packed = image.superblock, image.volume.packed_inode
     yield (
         "superblock",
         [
@@ -102,7 +104,7 @@ def _superblock(image: Image) -> Iterator[_Section]:
             ("blocks", str(block.blocks)),
             ("inodes", str(block.inos)),
             ("root inode", f"nid {block.root_nid}"),
-            ("packed inode", f"nid {block.packed_nid}" if block.packed_nid else "none"),
+            ("packed inode", "none" if packed is None else f"nid {packed.nid}"),
             ("nid 0", f"at block {block.meta_blkaddr}"),
             ("shared xattrs", f"from block {block.xattr_blkaddr}"),
             ("epoch", f"{block.epoch}.{block.fixed_nsec:09}"),
@@ -222,6 +224,19 @@ def _count_inode(
             counts.stored[extent.kind] += extent.stored
 
 
+def _packed(image: Image) -> Iterator[_Row]:
+    packed = image.volume.packed_inode
+    if packed is None:
+        return
+    try:
+        table = image.volume.extents(packed)
+    except FormatError:
+        yield packed.size, "bytes, which cannot be read"
+        return
+    stored = sum(extent.stored for extent in table)
+    yield packed.size, f"bytes in {len(table)} extents, {stored} bytes stored"
+
+
 def _tree(image: Image) -> Iterator[_Section]:
     counts = _count(image)
     yield (
@@ -249,6 +264,7 @@ def _tree(image: Image) -> Iterator[_Section]:
             if counts.extents[kind]
         ],
     )
+    yield "packed inode", list(_packed(image))
     rows: list[_Row] = [
         (counts.names, "names"),
         (counts.xattrs, "extended attributes behind inodes"),
@@ -276,10 +292,13 @@ def _file(image: Image, path: AnyPath) -> Iterator[_Section]:
             ],
         )
         rows: list[_Row] = [("offset", "size", "kind", "address", "stored", "device", "")]
-        for extent in image.volume.extents(inode):
+        table = image.volume.extents(inode)
+        for extent in islice(table, _EXTENTS_SHOWN):
             where = ("", "", "") if extent.kind == Kind.HOLE else extent[2:4] + extent[5:6]
             note = "partial" if extent.partial else ""
             rows.append((*extent[:2], Kind(extent.kind).name.lower(), *where, note))
+        if len(table) > _EXTENTS_SHOWN:
+            rows.append((f"and {len(table) - _EXTENTS_SHOWN} more", *[""] * 6))
         yield "extents", rows if inode.size else []
     except FormatError as error:
         raise error.at(paths.decode(paths.encode(path))) from None

@@ -18,6 +18,8 @@ misread those), inline data inside one block.
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -100,11 +102,15 @@ def plan(tree: Tree, contents: Contents, profile: Profile, identity: Identity) -
     block = _superblock(contents, profile, identity, len(inodes) + (contents.packed is not None))
     front = disk.SUPER_OFFSET + len(superblock.pack(block))
     shared_offset = front + 3 & ~3
+    for placed in inodes:
+        with _naming(placed):
+            xattr.check_names(placed.node.xattrs)
     pairs = xattr.shareable((placed.node.xattrs for placed in inodes), _SHARE_MINIMUM)
     shared, ids = _shared_area(pairs, shared_offset)
     result = Plan(block, identity.mtime_ns, shared, shared_offset, inodes, by_node)
     for placed in inodes:
-        placed.xattrs = xattr.pack_area(placed.node.xattrs, ids)
+        with _naming(placed):
+            placed.xattrs = xattr.pack_area(placed.node.xattrs, ids)
     if contents.packed is not None:
         inodes.append(_packed_inode(contents.packed))
     _place(result, shared_offset + len(shared))
@@ -221,10 +227,8 @@ def _place(result: Plan, end: int) -> None:
     """Place the inodes, then the full blocks of the metadata zone."""
     full: list[Placed] = []
     for placed in result.inodes:
-        try:
+        with _naming(placed):
             end = _place_inode(placed, end, full)
-        except WriteError as error:
-            raise error.at(_path_of(placed)) from None
     end = _round_up(end, BLOCK_SIZE)
     for placed in full:
         placed.blocks_offset = end
@@ -302,8 +306,16 @@ def body_end(placed: Placed) -> int:
     )
 
 
+@contextmanager
+def _naming(placed: Placed) -> Iterator[None]:
+    """Say where it happened."""
+    try:
+        yield
+    except WriteError as error:
+        raise error.at(_path_of(placed)) from None
+
+
 def _path_of(placed: Placed) -> str:
-    """The path of an inode, for an error."""
     parts: list[bytes] = []
     while placed.parent is not None:
         children = placed.parent.node.children

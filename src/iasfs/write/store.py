@@ -32,7 +32,7 @@ from iasfs.tree import Node, Tree
 from iasfs.write.profile import BLOCK_SIZE, Profile
 
 Progress = Callable[[int, int], None]
-"""Called with ``(bytes done, bytes in all)`` of file content, from the calling thread."""
+"""Called with ``(bytes done, bytes in all)`` of what is to be stored, from the calling thread."""
 
 _BATCH_SIZE = 1 << 20
 """Bytes compressed in one call: long enough that taking the GIL again does not matter."""
@@ -113,8 +113,7 @@ def store(
     for group in (first, rest):
         layout.add_group([node for node in group if id(node) not in same])
     zone = _Zone(spool, len(layout.streams))
-    total = sum(node.content.size for node in nodes if id(node) not in same)
-    _run(layout, zone, profile, workers, total, progress)
+    _run(layout, zone, profile, workers, progress)
     files = layout.finish(zone)
     files.update({duplicate: files[original] for duplicate, original in same.items()})
     return Contents(files, layout.finish_packed(zone), zone.size)
@@ -435,12 +434,11 @@ def _run(
     zone: _Zone,
     profile: Profile,
     workers: int,
-    total: int,
     progress: Progress | None,
 ) -> None:
     """Compress all streams into the zone: many batches at once, written in order."""
     encoder = _Encoder(profile)
-    done = 0
+    done, total = 0, sum(stream.size for stream in layout.streams)
     waiting: deque[tuple[list[_Piece], Future[list[list[_Pcluster]]]]] = deque()
 
     def write_oldest() -> None:

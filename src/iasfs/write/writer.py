@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple, Self
 
 from iasfs import paths
-from iasfs.blob import Blob, BytesBlob, FileBlob
+from iasfs.blob import Blob, BytesBlob
 from iasfs.buffers import Buffer
 from iasfs.errors import WriteError
 from iasfs.paths import AnyPath
 from iasfs.tree import Node, Tree
 from iasfs.write import emit, plan, profile, store
+from iasfs.write.scan import ScannedFile
 from iasfs.write.store import Progress
 
 VOLUME_NAME_MAX = 15
@@ -228,9 +229,13 @@ class Writer:
         mtime_ns: int = 0,
         xattrs: dict[str, bytes] | None = None,
     ) -> Node:
-        """A regular file from bytes, a blob, or a path of the local system."""
+        """A regular file from bytes, a blob, or a path of the local system.
+
+        A local file is open only while it is read, so there may be any number of them.
+        """
         if isinstance(content, os.PathLike):
-            content = FileBlob(content)
+            local = os.path.realpath(os.fsencode(content))
+            content = ScannedFile(local, os.stat(local))
         elif isinstance(content, (bytes, bytearray, memoryview)):
             content = BytesBlob(bytes(content))
         node = Node(stat.S_IFREG | mode, uid, gid, mtime_ns, content=content)
