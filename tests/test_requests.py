@@ -174,17 +174,17 @@ def test_a_large_file_in_order(generated: Sample) -> None:
 
 
 def test_one_file_on_s3(sample: Sample, s3: S3) -> None:
-    """What the server was asked: the size, and the three ranges."""
+    """What the server was asked: the size, the front, and the data if that is not in it."""
     url = f"s3://{s3.bucket()}/x.erofs"
     data = sample.image.read_bytes() if isinstance(sample.image, Path) else sample.image
     s3.put(url, data)
     with iasfs.open(url, storage_options=s3.options) as image:
         assert image.read_bytes(sample.path) == sample.data
         look_at_everything(image)
-    assert s3.requests == [
-        ("HEAD", f"/{url[5:]}", 200),
-        *[("GET", f"/{url[5:]}", 206)] * 3,
-    ]
+    head, *ranges = s3.requests
+    assert head == ("HEAD", f"/{url[5:]}", 200)
+    assert 1 <= len(ranges) <= 2
+    assert set(ranges) == {("GET", f"/{url[5:]}", 206)}
 
 
 def test_one_file_by_a_chained_url(generated: Sample, s3: S3) -> None:
@@ -194,7 +194,7 @@ def test_one_file_by_a_chained_url(generated: Sample, s3: S3) -> None:
     s3.put(url, generated.image)
     with fsspec.open(f"iasfs://{SMALL}::{url}", s3=dict(s3.options)) as file:
         assert file.read() == FILES[SMALL]
-    assert [method for method, _, _ in s3.requests] == ["HEAD", "GET", "GET", "GET"]
+    assert [method for method, _, _ in s3.requests] == ["HEAD", "GET", "GET"]
 
 
 def test_one_file_of_a_layer(sample: Sample, s3: S3) -> None:

@@ -62,6 +62,8 @@ class BaseBlob(ABC):
     def read_at(self, offset: int, size: int) -> Buffer:
         """Exactly ``size`` bytes from ``offset``."""
 
+    front_size = 0
+    """Bytes at the beginning that are worth fetching at once by who will want most of them."""
     merge_gap = 0
     """Bytes between two ranges up to which :meth:`read_many` reads across."""
     merge_limit = 1 << 20

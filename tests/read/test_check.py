@@ -13,6 +13,7 @@ import pytest
 from craft import (
     CHUNKS,
     DIR,
+    FULL,
     INLINE,
     LNK,
     PLAIN,
@@ -30,6 +31,7 @@ from craft import (
 )
 from helpers import ROOT as CHECKOUT
 from helpers import require_vectors
+from hostile import HEAD, ZSTD, full_index
 from iasfs.blob import BytesBlob, FileBlob
 from iasfs.errors import FormatError, StorageError
 from iasfs.format import dirent, disk, seal, xattr
@@ -278,6 +280,19 @@ def test_an_lz4_pcluster_beyond_the_limit_that_the_superblock_says() -> None:
     data[at : at + 2] = u16(2)
     (line,) = lines(Image(BytesBlob(reseal(data))))
     assert line.endswith("the limit said is 8192")
+
+
+def test_lz4_pclusters_that_linux_has_no_room_for() -> None:
+    craft = Craft(feature_incompat=3, algorithms=1, lz4_max_pclusterblks=257)
+    craft.directory(ROOT, {})
+    assert lines(craft) == ["offset 1152: LZ4 pclusters of 257 blocks"]
+
+
+def test_a_link_whose_target_does_not_decode() -> None:
+    craft = one_file(mode=LNK, **ZSTD)
+    craft.inode(56, LNK, full_index((HEAD, 0, 1)), layout=FULL, size=10)
+    (line,) = lines(craft)
+    assert line.startswith("/file, nid 56, offset 4096: the first block")
 
 
 # --- extended attributes ------------------------------------------------------------------------

@@ -130,8 +130,9 @@ class FsspecBlob(BaseBlob):
     :class:`~iasfs.errors.StorageError` if it cannot be reached, or has no size.
     """
 
+    front_size = 2 << 20
+    """The metadata of an ordinary image; fetching some bytes too many is cheaper than a request."""
     merge_gap = 64 << 10
-    """Fetching some bytes too many is cheaper than one more request."""
     merge_limit = 8 << 20
 
     def __init__(self, url: str, *, size: int | None = None, **storage_options: Any) -> None:

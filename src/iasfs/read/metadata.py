@@ -32,7 +32,8 @@ class Metadata:
         self._blob = blob
         self.size = blob.size
         self._pages: Recent[int, Buffer] = Recent(PAGES_KEPT)
-        front = blob.read_at(0, min(self.size, max(FRONT_SIZE, min(expected, FRONT_MAX))))
+        guess = expected or getattr(blob, "front_size", 0)
+        front = blob.read_at(0, min(self.size, max(FRONT_SIZE, min(guess, FRONT_MAX))))
         self.header = seal.unpack(front)
         if self.header is not None:
             end = min(self.header.metadata_size, self.size)

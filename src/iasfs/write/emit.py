@@ -46,7 +46,7 @@ def metadata(plan: Plan) -> bytes:
     block = plan.superblock._replace(blocks=plan.size >> BLKSZBITS)
     if not any(block.uuid):
         _put(zone, disk.SUPER_OFFSET, superblock.pack(block))
-        block = block._replace(uuid=_uuid_of(zone))
+        block = block._replace(uuid=_uuid_of(zone, plan.data_digest))
     _put(zone, disk.SUPER_OFFSET, superblock.pack(block))
     zone[:BLOCK_SIZE] = superblock.with_checksum(zone[:BLOCK_SIZE], BLKSZBITS)
     return bytes(zone)
@@ -56,9 +56,9 @@ def _put(zone: bytearray, offset: int, data: bytes) -> None:
     zone[offset : offset + len(data)] = data
 
 
-def _uuid_of(zone: bytearray) -> bytes:
-    """A UUID of version 8 (RFC 9562) made of the metadata: the same for the same image."""
-    raw = bytearray(hashlib.sha256(zone).digest()[:16])
+def _uuid_of(zone: bytearray, data_digest: bytes) -> bytes:
+    """A UUID of version 8 (RFC 9562) made of what is in the image: the same has the same."""
+    raw = bytearray(hashlib.sha256(zone + data_digest).digest()[:16])
     raw[6] = raw[6] & 0x0F | 0x80
     raw[8] = raw[8] & 0x3F | 0x80
     return bytes(raw)

@@ -18,8 +18,7 @@ misread those), inline data inside one block.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -73,6 +72,8 @@ class Plan:
 
     superblock: superblock.Superblock
     mtime_ns: int | None
+    data_digest: bytes
+    """SHA-256 of the data zone."""
     shared: bytes
     """Shared xattr entries, as they stand on disk."""
     shared_offset: int
@@ -102,15 +103,11 @@ def plan(tree: Tree, contents: Contents, profile: Profile, identity: Identity) -
     block = _superblock(contents, profile, identity, len(inodes) + (contents.packed is not None))
     front = disk.SUPER_OFFSET + len(superblock.pack(block))
     shared_offset = front + 3 & ~3
-    for placed in inodes:
-        with _naming(placed):
-            xattr.check_names(placed.node.xattrs)
+    _each(inodes, lambda placed: xattr.check_names(placed.node.xattrs))
     pairs = xattr.shareable((placed.node.xattrs for placed in inodes), _SHARE_MINIMUM)
     shared, ids = _shared_area(pairs, shared_offset)
-    result = Plan(block, identity.mtime_ns, shared, shared_offset, inodes, by_node)
-    for placed in inodes:
-        with _naming(placed):
-            placed.xattrs = xattr.pack_area(placed.node.xattrs, ids)
+    result = Plan(block, identity.mtime_ns, contents.digest, shared, shared_offset, inodes, by_node)
+    _each(inodes, lambda placed: _pack_xattrs(placed, ids))
     if contents.packed is not None:
         inodes.append(_packed_inode(contents.packed))
     _place(result, shared_offset + len(shared))
@@ -227,8 +224,10 @@ def _place(result: Plan, end: int) -> None:
     """Place the inodes, then the full blocks of the metadata zone."""
     full: list[Placed] = []
     for placed in result.inodes:
-        with _naming(placed):
+        try:
             end = _place_inode(placed, end, full)
+        except WriteError as error:
+            raise error.at(_path_of(placed)) from None
     end = _round_up(end, BLOCK_SIZE)
     for placed in full:
         placed.blocks_offset = end
@@ -306,13 +305,17 @@ def body_end(placed: Placed) -> int:
     )
 
 
-@contextmanager
-def _naming(placed: Placed) -> Iterator[None]:
-    """Say where it happened."""
-    try:
-        yield
-    except WriteError as error:
-        raise error.at(_path_of(placed)) from None
+def _each(inodes: Iterable[Placed], do: Callable[[Placed], None]) -> None:
+    """Do something with every inode; an error says with which."""
+    for placed in inodes:
+        try:
+            do(placed)
+        except WriteError as error:
+            raise error.at(_path_of(placed)) from None
+
+
+def _pack_xattrs(placed: Placed, ids: dict[tuple[bytes, bytes], int]) -> None:
+    placed.xattrs = xattr.pack_area(placed.node.xattrs, ids)
 
 
 def _path_of(placed: Placed) -> str:

@@ -76,6 +76,8 @@ class Contents(NamedTuple):
     packed: Stored | None
     size: int
     """Bytes of the data zone, a multiple of the block size."""
+    digest: bytes = b""
+    """SHA-256 of the data zone."""
 
 
 _Pcluster = tuple[int, bytes | None]
@@ -116,7 +118,7 @@ def store(
     _run(layout, zone, profile, workers, progress)
     files = layout.finish(zone)
     files.update({duplicate: files[original] for duplicate, original in same.items()})
-    return Contents(files, layout.finish_packed(zone), zone.size)
+    return Contents(files, layout.finish_packed(zone), zone.size, zone.digest.digest())
 
 
 def _in_order(tree: Tree, order: Sequence[paths.AnyPath]) -> tuple[list[Node], list[Node]]:
@@ -350,6 +352,7 @@ class _Zone:
     def __init__(self, spool: BinaryIO, streams: int) -> None:
         self._spool = spool
         self.size = 0
+        self.digest = hashlib.sha256()
         self.extents: list[list[Extent]] = [[] for _ in range(streams)]
 
     def write(self, pieces: Iterable[tuple[_Piece, list[_Pcluster]]], kind: Kind) -> None:
@@ -373,7 +376,9 @@ class _Zone:
                 self.extents[piece.stream].append(extent)
                 self.size += stored
                 at += size
-        self._spool.write(b"".join(parts))
+        run = b"".join(parts)
+        self.digest.update(run)
+        self._spool.write(run)
 
 
 class _Encoder:
