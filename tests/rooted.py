@@ -10,6 +10,7 @@ import glob
 import os
 import pickle
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +18,17 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
+def fork() -> int:
+    """As :func:`os.fork`, also beside threads: the child does little and leaves at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def inside(root: Path, work: Callable[[], Result]) -> Result:
     """What ``work`` returns in a child process whose root directory is ``root``."""
     reader, writer = os.pipe()
-    child = os.fork()
+    child = fork()
     if not child:
         try:
             os.chroot(root)

@@ -183,11 +183,16 @@ class FileBlob(BaseBlob):
 
 
 class FileObjectBlob(BaseBlob):
-    """A seekable binary file object, whose cursor is moved under a lock; closing closes it."""
+    """A seekable binary file object, whose cursor is moved under a lock; closing closes it.
+
+    A child after ``fork`` shares that cursor with its parent, and would read wrong bytes: it gets
+    :class:`~iasfs.errors.StorageError` instead.  Open by path what is read in many processes.
+    """
 
     def __init__(self, file: BinaryIO, name: str | None = None) -> None:
         self._file = file
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         self.name = name if name is not None else str(getattr(file, "name", "")) or None
         try:
             self._size = file.seek(0, os.SEEK_END)
@@ -200,6 +205,8 @@ class FileObjectBlob(BaseBlob):
 
     def read_at(self, offset: int, size: int) -> Buffer:
         self.check_range(offset, size)
+        if os.getpid() != self._pid:
+            raise StorageError("a file object cannot be read after fork", name=self.name)
         parts: list[bytes] = []
         missing = size
         with self._lock:

@@ -18,7 +18,7 @@ from iasfs.tree import Tree
 from iasfs.write import profile, writer
 from iasfs.write.scan import scan_directory
 from iasfs.write.store import Progress
-from iasfs.write.tar import Whiteouts, read_tar
+from iasfs.write.tar import Whiteouts, convert_whiteouts, read_tar
 from iasfs.write.writer import Target
 
 Openable = str | os.PathLike[str] | BinaryIO | Blob
@@ -120,9 +120,13 @@ def mkfs(
     options.profile()  # a clash is better said before the source is read
     with ExitStack() as stack:
         if isinstance(source, Tree):
+            if whiteouts != "keep":
+                raise ValueError("the whiteouts of a tree are its maker's to convert")
             tree = source
         elif is_directory(source):
             tree = scan_directory(source)
+            if whiteouts == "overlay":
+                convert_whiteouts(tree)
         else:
             archive, name = open_tar(source, storage_options, stack)
             folder = writer.spool_folder(options, target)

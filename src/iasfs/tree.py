@@ -23,6 +23,7 @@ from iasfs.errors import WriteError
 _EMPTY = BytesBlob(b"")
 _TIME_LIMIT = 1 << 63
 _XATTR_VALUE_MAX = 65535
+_SYMLINK_HOPS_MAX = 40
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +98,30 @@ class Tree:
                 return None
             node = found
         return node
+
+    def follow(self, path: paths.AnyPath) -> Node | None:
+        """What a path leads to, symbolic links followed inside the root; ``None`` if nowhere."""
+        trail = [self.root]
+        left = paths.split(paths.encode(path))[::-1]
+        hops = 0
+        while left:
+            part = left.pop()
+            if part == b"..":
+                del trail[max(len(trail) - 1, 1) :]
+                continue
+            node = trail[-1].children.get(part)
+            if node is None:
+                return None
+            if not node.is_symlink:
+                trail.append(node)
+                continue
+            hops += 1
+            if hops > _SYMLINK_HOPS_MAX:
+                return None
+            if node.target.startswith(b"/"):
+                del trail[1:]
+            left += paths.split(node.target)[::-1]
+        return trail[-1]
 
     def add(self, path: paths.AnyPath, node: Node) -> Node:
         """Put ``node`` at ``path`` and return it.

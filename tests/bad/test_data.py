@@ -19,6 +19,7 @@ from craft import (
     PLAIN,
     REG,
     ROOT,
+    SUPER,
     Craft,
     one_file,
     u16,
@@ -45,6 +46,7 @@ from iasfs.blob import BytesBlob
 from iasfs.errors import FormatError, UnsupportedFeature
 from iasfs.format import dirent, disk
 from iasfs.format.dirent import Entry
+from iasfs.read.check import fsck
 from iasfs.read.image import Image
 
 # --- inodes and layouts -------------------------------------------------------------------------
@@ -151,6 +153,22 @@ def test_a_chunk_behind_the_image(u: int, entry: bytes) -> None:
     craft = one_file()
     craft.inode(56, REG, entry, layout=CHUNKS, size=1, u=u)
     fails(craft, "chunk at 0 lies outside", read_file)
+
+
+@pytest.mark.parametrize(("device", "block"), [(1, 10), (1, 0xFFFFFFFE), (2, 0), (3, 0), (0, 109)])
+def test_a_chunk_behind_its_device(device: int, block: int) -> None:
+    """Device 1 has ten blocks, at 100 of the unified addresses; a third is not in the table."""
+    craft = one_file(blocks=4, feature_incompat=disk.FEATURE_INCOMPAT_DEVICE_TABLE)
+    slots = [struct.pack("<64sII56x", b"", 10, 100), struct.pack("<64sII56x", b"", 0, 200)]
+    craft.put(3 << 12, b"".join(slots))
+    craft.poke(SUPER + 0x56, u16(2) + u16(96))
+    entry = struct.pack("<HHI", 0, device, block)
+    craft.inode(56, REG, entry, layout=CHUNKS, size=4097, u=0x20 | 1)
+    devices = [BytesBlob(b"d" * (10 << 12)), BytesBlob(b"")]
+    image = Image(BytesBlob(craft.image()), devices=devices)
+    with pytest.raises(FormatError, match="chunk at 0 lies outside"):
+        read_file(image)
+    assert any("chunk at 0" in problem.what for problem in fsck(image))
 
 
 def test_many_chunks_of_one_block_are_right() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -15,11 +16,12 @@ from iasfs.blob import BytesBlob
 from iasfs.errors import FormatError, StorageError
 from iasfs.format import superblock
 from iasfs.format.superblock import FRONT_SIZE
-from iasfs.format.table import Kind
+from iasfs.format.table import ExtentTable, Kind
 from iasfs.read import data as data_module
 from iasfs.read.image import Image
 from iasfs.testing import FaultyBlob, RecordingBlob, content
 from iasfs.tree import Tree
+from iasfs.write.writer import Writer
 from trees import PROFILES, packed, tree_of
 
 EXTENT = 1 << 16
@@ -219,3 +221,22 @@ def test_nothing_is_read_of_an_empty_tree() -> None:
     assert image.listdir() == []
     assert image.read_many([]) == []
     assert blob.calls == []
+
+
+def test_files_that_share_a_pcluster_each_get_their_part() -> None:
+    """Whatever has been kept for the one that uses less of it."""
+    body = b"".join(b"line %d\n" % number for number in range(40_000))[:200_000]
+    target = io.BytesIO()
+    with Writer(target, pack_limit=0) as writer:
+        writer.add_file("/whole", body)
+        writer.add_file("/part", body[:150_000])
+    image = Image(BytesBlob(target.getvalue()))
+    (whole,) = image.volume.extents(image.inode("/whole"))
+    # What mkfs.erofs -Ededupe writes: a reference to the beginning of another file's pcluster.
+    part = image.inode("/part")
+    table = ExtentTable.of([whole._replace(size=150_000, partial=True)])
+    image.volume._tables.put(part.nid, table)
+    for _ in range(2):
+        assert image.read_many([("/part", 10, 10)]) == [body[10:20]]
+        both = image.read_many([("/part", 10, 10), ("/whole", 180_000, 10)])
+        assert both == [body[10:20], body[180_000:180_010]]

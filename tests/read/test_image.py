@@ -22,7 +22,7 @@ from iasfs.format.lookup import Status
 from iasfs.read.image import Image
 from iasfs.testing import content
 from iasfs.tree import Node, Tree
-from rooted import Linux, inside, outcome
+from rooted import Linux, fork, inside, outcome
 from trees import NS, directory, file, image_of, packed, put_on_disk, symlink, tree_of
 
 FILES = {
@@ -366,7 +366,7 @@ def test_a_forked_child_reads_on(tmp_path: Path) -> None:
         expected = read_all(image)
         children = []
         for _ in range(3):
-            child = os.fork()
+            child = fork()
             if not child:
                 os._exit(read_all(image) != expected)
             children.append(child)

@@ -97,6 +97,11 @@ class ExtentTable:
         return self._words[-5] + self._words[-4] if self._records else 0
 
     @property
+    def records(self) -> bytes:
+        """The packed records."""
+        return self._records
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory that the records take."""
         return len(self._records)

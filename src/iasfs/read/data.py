@@ -159,28 +159,31 @@ class Data:
         """Fetch and decode one round."""
         straight: list[_Piece] = []
         parts: dict[_Key, list[_Piece]] = {}
-        decoded: dict[_Key, Buffer] = {}
         for piece in pieces:
             if piece.extent.kind == Kind.HOLE:
                 destination[piece.at : piece.at + piece.size] = bytes(piece.size)
                 continue
             if piece.whole or piece.extent.kind == Kind.PLAIN:
                 straight.append(piece)
-                continue
-            key = self._key(piece.extent)
-            parts.setdefault(key, []).append(piece)
-            kept = self._decoded.get(key) if key not in decoded else None
+            else:
+                parts.setdefault(self._key(piece.extent), []).append(piece)
+        # Files may share a pcluster (dedupe) of which each uses as much as it likes.
+        longest = {
+            key: max(group, key=lambda piece: piece.extent.size) for key, group in parts.items()
+        }
+        decoded: dict[_Key, Buffer] = {}
+        for key, piece in longest.items():
+            kept = self._decoded.get(key)
             if kept is not None and len(kept) >= piece.extent.size:
                 decoded[key] = kept
         stored = self._fetch(
-            [*straight, *(group[0] for key, group in parts.items() if key not in decoded)]
+            [*straight, *(piece for key, piece in longest.items() if key not in decoded)]
         )
         self._decode_whole(straight, stored, destination)
         for key, group in parts.items():
             data = decoded.get(key)
             if data is None:
-                longest = max(group, key=lambda piece: piece.extent.size)
-                data = self._decode_extent(longest, stored[self._place(longest)])
+                data = self._decode_extent(longest[key], stored[self._place(longest[key])])
                 self._decoded.put(key, data)
             view = memoryview(data)
             for piece in group:

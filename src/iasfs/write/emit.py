@@ -6,9 +6,11 @@ follows from the spool as it is.  Nothing is decided here.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from typing import BinaryIO
 
+from iasfs.buffers import Buffer
 from iasfs.format import disk, inode, seal, superblock
 from iasfs.format.extent import encode_index
 from iasfs.format.table import Extent, Kind
@@ -28,14 +30,17 @@ def emit(plan: Plan, spool: BinaryIO, target: BinaryIO) -> None:
         _write_all(target, data)
 
 
-def _write_all(target: BinaryIO, data: bytes) -> None:
+def _write_all(target: BinaryIO, data: Buffer) -> None:
     """Write every byte: an unbuffered file may take fewer than it is given."""
     view = memoryview(data)
     while view:
-        view = view[target.write(view) :]
+        written = target.write(view)
+        if written is None:
+            raise BlockingIOError(errno.EAGAIN, "the target does not wait for what it is given")
+        view = view[written:]
 
 
-def metadata(plan: Plan) -> bytes:
+def metadata(plan: Plan) -> bytearray:
     """The image from byte 0 up to the data zone."""
     zone = bytearray(plan.metadata_size)
     zone[plan.shared_offset : plan.shared_offset + len(plan.shared)] = plan.shared
@@ -49,7 +54,7 @@ def metadata(plan: Plan) -> bytes:
         block = block._replace(uuid=_uuid_of(zone, plan.data_digest))
     _put(zone, disk.SUPER_OFFSET, superblock.pack(block))
     zone[:BLOCK_SIZE] = superblock.with_checksum(zone[:BLOCK_SIZE], BLKSZBITS)
-    return bytes(zone)
+    return zone
 
 
 def _put(zone: bytearray, offset: int, data: bytes) -> None:
@@ -132,8 +137,12 @@ def _put_body(zone: bytearray, placed: Placed, plan: Plan) -> None:
 
 def _block_map(stored: Stored, plan: Plan) -> bytes:
     entries = [disk.NULL_ADDR] * -(-stored.size >> stored.chunk_bits)
+    chunk = 1 << stored.chunk_bits
     for extent in _moved(stored, plan):
-        entries[extent.logical >> stored.chunk_bits] = extent.address >> BLKSZBITS
+        for start in range(0, extent.size, chunk):
+            entries[extent.logical + start >> stored.chunk_bits] = (
+                extent.address + start >> BLKSZBITS
+            )
     return b"".join(entry.to_bytes(4, "little") for entry in entries)
 
 

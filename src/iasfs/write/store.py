@@ -27,7 +27,7 @@ from iasfs.errors import WriteError
 from iasfs.format import disk
 from iasfs.format.codec import Compressor
 from iasfs.format.extent import can_be_compact
-from iasfs.format.table import Extent, Kind
+from iasfs.format.table import Extent, ExtentTable, Kind, TableBuilder
 from iasfs.tree import Node, Tree
 from iasfs.write.profile import BLOCK_SIZE, Profile
 
@@ -36,18 +36,23 @@ Progress = Callable[[int, int], None]
 
 _BATCH_SIZE = 1 << 20
 """Bytes compressed in one call: long enough that taking the GIL again does not matter."""
+_AHEAD_MAX = 8
+"""Batches that wait for a worker, so that none waits for a batch."""
 _HASH_SIZE = 1 << 20
 _SEGMENT_SIZE = 1 << 20
 """Where no extent size cuts a file, it is still cut after so many bytes, for the cores."""
 _TAIL_FILE_MAX = 4 << 20
 """Files longer than this keep their end: it would save nothing that counts, and a large file
 that does not shrink can then do without an index."""
-_FILLED_MAX = 1 << 40
+_FILLED_MAX = 1 << 35
 """A sparse file longer than this is not filled with zeros where holes cannot be stored."""
 _INDEX_MAX = 16 << 20
 """Bytes of chunk addresses that a sparse file may need."""
 _SPARSE_MIN = 1 << 16
 """Files shorter than this are not worth being stored as chunks with holes."""
+
+
+_NONE = ExtentTable()
 
 
 class Stored(NamedTuple):
@@ -56,7 +61,8 @@ class Stored(NamedTuple):
     layout: int
     """One of the ``INODE_*`` data layouts."""
     size: int
-    extents: tuple[Extent, ...] = ()
+    extents: ExtentTable = _NONE
+    """Of a chunk-based file the runs of chunks that hold data; else without a gap."""
     inline: bytes = b""
     chunk_bits: int = 0
     """Log2 of the chunk size in bytes, for ``INODE_CHUNK_BASED``."""
@@ -131,7 +137,9 @@ def _in_order(tree: Tree, order: Sequence[paths.AnyPath]) -> tuple[list[Node], l
                 seen.add(id(node))
                 yield node
 
-    first = list(fresh(tree.get(path) for path in order))
+    if isinstance(order, (str, bytes)):
+        raise TypeError("order is a sequence of paths, not one path")
+    first = list(fresh(tree.follow(path) for path in order))
     return first, list(fresh(node for _, node in tree.walk()))
 
 
@@ -266,10 +274,10 @@ class _Layout:
         """A file that is mostly holes: data in plain chunks, holes as holes."""
         bits = _best_chunk_bits(content)
         first = len(self.streams)
-        for chunk in _touched(content, bits):
+        for start, end in _runs(content, bits):
             stream = _Stream(_SEGMENT_SIZE, compress=False)
-            stream.start = chunk << bits
-            stream.add(content, stream.start, min(1 << bits, content.size - stream.start))
+            stream.start = start << bits
+            stream.add(content, stream.start, min(end << bits, content.size) - stream.start)
             self.streams.append(stream)
         self._chunked[id(node)] = content.size, bits, range(first, len(self.streams))
 
@@ -277,40 +285,31 @@ class _Layout:
         """What each file became, now that the data zone is written."""
         files = self._files
         for key, (node, stream, fragment) in self._bodies.items():
-            extents = zone.extents[stream]
-            plain = all(extent.kind == Kind.PLAIN for extent in extents)
-            if plain and fragment is None:
-                files[key] = Stored(disk.INODE_FLAT_PLAIN, node.content.size, (_whole(extents),))
+            table = zone.table(stream)
+            # Plain pieces have been joined, so a file that did not shrink is one extent.
+            if len(table) == 1 and table[0].kind == Kind.PLAIN and fragment is None:
+                files[key] = Stored(disk.INODE_FLAT_PLAIN, node.content.size, table)
             else:
-                files[key] = _compressed(node.content.size, extents, fragment)
+                files[key] = _compressed(node.content.size, table, fragment)
         for key, (size, bits, streams) in self._chunked.items():
-            chunks = tuple(_whole(zone.extents[stream]) for stream in streams)
-            files[key] = Stored(disk.INODE_CHUNK_BASED, size, chunks, chunk_bits=bits)
+            runs = ExtentTable(b"".join(zone.table(stream).records for stream in streams))
+            files[key] = Stored(disk.INODE_CHUNK_BASED, size, runs, chunk_bits=bits)
         return files
 
     def finish_packed(self, zone: _Zone) -> Stored | None:
         """What the packed inode became; ``None`` if nothing is packed."""
         if not self._packed_size:
             return None
-        extents = [extent for stream in self._pack_streams for extent in zone.extents[stream]]
-        return _compressed(self._packed_size, extents, None)
+        records = b"".join(zone.table(stream).records for stream in self._pack_streams)
+        return _compressed(self._packed_size, ExtentTable(records), None)
 
 
-def _compressed(size: int, extents: list[Extent], fragment: int | None) -> Stored:
+def _compressed(size: int, extents: ExtentTable, fragment: int | None) -> Stored:
     """A compressed file, with the small index where that can express it."""
     near = fragment is None or fragment < 1 << 32
     compact = near and can_be_compact(extents)
     layout = disk.INODE_COMPRESSED_COMPACT if compact else disk.INODE_COMPRESSED_FULL
-    return Stored(layout, size, tuple(extents), fragment=fragment)
-
-
-def _whole(extents: list[Extent]) -> Extent:
-    """One extent for the plain pieces of a stream, which lie one behind the other."""
-    first = extents[0]
-    return first._replace(
-        size=sum(extent.size for extent in extents),
-        stored=sum(extent.stored for extent in extents),
-    )
+    return Stored(layout, size, extents, fragment=fragment)
 
 
 def _mostly_holes(content: SparseBlob) -> bool:
@@ -318,13 +317,16 @@ def _mostly_holes(content: SparseBlob) -> bool:
     return content.size >= _SPARSE_MIN and data * 2 <= content.size
 
 
-def _touched(content: SparseBlob, bits: int) -> list[int]:
-    """The chunks of ``1 << bits`` bytes in which any data is."""
-    chunks: list[int] = []
+def _runs(content: SparseBlob, bits: int) -> list[tuple[int, int]]:
+    """``(first, end)`` of each run of chunks of ``1 << bits`` bytes in which any data is."""
+    runs: list[tuple[int, int]] = []
     for offset, size in content.ranges:
-        first = max(offset >> bits, chunks[-1] + 1 if chunks else 0)
-        chunks.extend(range(first, (offset + size - 1 >> bits) + 1))
-    return chunks
+        first, end = offset >> bits, (offset + size - 1 >> bits) + 1
+        if runs and first <= runs[-1][1]:
+            runs[-1] = runs[-1][0], end
+        else:
+            runs.append((first, end))
+    return runs
 
 
 def _best_chunk_bits(content: SparseBlob) -> int:
@@ -353,7 +355,7 @@ class _Zone:
         self._spool = spool
         self.size = 0
         self.digest = hashlib.sha256()
-        self.extents: list[list[Extent]] = [[] for _ in range(streams)]
+        self._extents = [TableBuilder() for _ in range(streams)]
 
     def write(self, pieces: Iterable[tuple[_Piece, list[_Pcluster]]], kind: Kind) -> None:
         """Append what some pieces were compressed to."""
@@ -373,12 +375,16 @@ class _Zone:
                     stored,
                     kind if payload is not None else Kind.PLAIN,
                 )
-                self.extents[piece.stream].append(extent)
+                self._extents[piece.stream].add(extent)
                 self.size += stored
                 at += size
         run = b"".join(parts)
         self.digest.update(run)
         self._spool.write(run)
+
+    def table(self, stream: int) -> ExtentTable:
+        """The extents of a stream, when all of it is written; plain ones joined."""
+        return ExtentTable(self._extents[stream].records())
 
 
 class _Encoder:
@@ -458,7 +464,7 @@ def _run(
         try:
             for batch in _batches(layout.streams):
                 waiting.append((batch, pool.submit(encoder.encode, batch)))
-                if len(waiting) > 2 * workers:
+                if len(waiting) > workers + min(workers, _AHEAD_MAX):
                     write_oldest()
             while waiting:
                 write_oldest()

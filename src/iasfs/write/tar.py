@@ -36,7 +36,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, get_args
 
 from iasfs import paths
 from iasfs.blob import Blob
@@ -82,6 +82,8 @@ def read_tar(
     counting bytes of the uncompressed archive, and :class:`~iasfs.errors.StorageError` if the
     source cannot be read or the temporary file not be written.
     """
+    if whiteouts not in get_args(Whiteouts):
+        raise ValueError(f"whiteouts {whiteouts!r} is none of {', '.join(get_args(Whiteouts))}")
     try:
         archive = open_archive(
             source,
@@ -109,7 +111,7 @@ def _read(archive: Archive, whiteouts: Whiteouts) -> Tree:
     archive.finish()
     tree = builder.finish()
     if whiteouts == "overlay":
-        _convert_whiteouts(tree)
+        convert_whiteouts(tree)
     return tree
 
 
@@ -336,7 +338,7 @@ _AUFS = b".wh..wh."
 _OVERLAY_OPAQUE = b"trusted.overlay.opaque"
 
 
-def _convert_whiteouts(tree: Tree) -> None:
+def convert_whiteouts(tree: Tree) -> None:
     """Make a layer's whiteout files what overlayfs understands.
 
     A whiteout means the layers below.  Beside a file of that name it has nothing left to say;

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 from iasfs import paths
 from iasfs.blob import Blob, BytesBlob
 from iasfs.buffers import Buffer
-from iasfs.errors import WriteError
+from iasfs.errors import IasfsError, WriteError
 from iasfs.paths import AnyPath
 from iasfs.tree import Node, Tree
 from iasfs.write import emit, plan, profile, store
@@ -135,7 +135,8 @@ def write_tree(tree: Tree, target: Target, options: Options) -> Made:
             planned = plan.plan(tree, contents, chosen, identity)
             _emit(planned, spool, target)
         except OSError as error:
-            if error.filename is None:  # a full disk does not say where it is
+            if error.filename is None and not isinstance(error, IasfsError):
+                # A full disk does not say where it is.
                 error.filename = folder
             raise
     return Made(planned.size, planned.metadata_size, planned.superblock.inos)
@@ -238,7 +239,9 @@ class Writer:
             content = ScannedFile(local, os.stat(local))
         elif isinstance(content, (bytes, bytearray, memoryview)):
             content = BytesBlob(bytes(content))
-        node = Node(stat.S_IFREG | mode, uid, gid, mtime_ns, content=content)
+        elif not isinstance(content, Blob):
+            raise TypeError(f"content is bytes, a Blob or a Path, not {type(content).__name__}")
+        node = Node(_typed(stat.S_IFREG, mode), uid, gid, mtime_ns, content=content)
         return self._add(path, node, xattrs)
 
     def add_dir(
@@ -252,7 +255,7 @@ class Writer:
         xattrs: dict[str, bytes] | None = None,
     ) -> Node:
         """A directory; one that is there keeps its children and takes this metadata."""
-        return self._add(path, Node(stat.S_IFDIR | mode, uid, gid, mtime_ns), xattrs)
+        return self._add(path, Node(_typed(stat.S_IFDIR, mode), uid, gid, mtime_ns), xattrs)
 
     def add_symlink(
         self,
@@ -306,3 +309,10 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         if kind is None:
             self.close()
+
+
+def _typed(kind: int, mode: int) -> int:
+    """A mode of one file type; a mode that already has another one is a ``WriteError``."""
+    if stat.S_IFMT(mode) not in (0, kind):
+        raise WriteError(f"mode {mode:#o} is of another file type")
+    return kind | stat.S_IMODE(mode)
