@@ -38,9 +38,9 @@ with atheris.instrument_imports(include=ROOMS) if atheris else contextlib.nullco
     from iasfs.blob import BytesBlob
     from iasfs.errors import FormatError, StorageError
     from iasfs.format import disk, superblock
+    from iasfs.making import mkfs
     from iasfs.read.check import dump, fsck
     from iasfs.read.image import Image
-    from iasfs.sources import mkfs
     from iasfs.tree import Node, Tree
 
 CORPUS = Path(__file__).parent / "corpus" / "image"

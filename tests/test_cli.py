@@ -254,12 +254,12 @@ def test_cat_prints_bytes(tmp_path: Path) -> None:
 def test_stat_is_for_a_person(image: Path) -> None:
     assert good("stat", image, "/etc/link", "/usr/bin/hello").decode().splitlines() == [
         "  File: /etc/link -> motd",
-        "  Size: 4               Blocks: 1          symlink",
+        "  Size: 4               Blocks: 8          symlink",
         f" Inode: {nid(image, '/etc/link'):<15} Links: 1",
         "Access: 0777/lrwxrwxrwx Uid: 0             Gid: 0",
         "Modify: 1970-01-01 00:00:01.000000000 +0000",
         "  File: /usr/bin/hello",
-        "  Size: 10              Blocks: 1          file",
+        "  Size: 10              Blocks: 8          file",
         f" Inode: {nid(image, '/usr/bin/hello'):<15} Links: 1",
         "Access: 4755/-rwsr-xr-x Uid: 0             Gid: 0",
         "Modify: 1970-01-01 00:00:00.000000000 +0000",
@@ -277,7 +277,7 @@ def nid(image: Path, path: str) -> int:
 def test_stat_json_has_all(image: Path) -> None:
     (record,) = rows(good("stat", "--json", image, "/usr/bin/hello"))
     assert record["xattrs"] == [{"name": "user.a", "value_base64": "MQD/"}]
-    assert record["blocks"] == 1
+    assert record["blocks"] == 8
     assert record["mode"] == stat.S_IFREG | 0o4755
 
 

@@ -39,8 +39,8 @@ from helpers import (
 )
 from iasfs.blob import FileBlob
 from iasfs.format.table import Kind
+from iasfs.making import mkfs
 from iasfs.read.image import Image
-from iasfs.sources import mkfs
 from iasfs.testing import trees
 from iasfs.tree import Node, Tree
 from trees import PROFILES, local_tree, nasty_tree, put_on_disk
@@ -129,7 +129,7 @@ def test_dump_erofs_shows_what_we_meant(written: Written) -> None:
 
 
 def test_dump_erofs_counts_our_files(written: Written) -> None:
-    """By their inodes; one is the packed one."""
+    """By their names."""
     require_erofs_utils()
     output = run("dump.erofs", "-S", written.path)
     counts = dict(re.findall(r"^Filesystem (.+) count:\s+(\d+)", output, re.MULTILINE))

@@ -12,8 +12,8 @@ import pytest
 
 from iasfs.blob import BytesBlob, FileBlob
 from iasfs.errors import WriteError
+from iasfs.making import mkfs
 from iasfs.read.image import Image
-from iasfs.sources import mkfs
 from trees import tree_of
 
 

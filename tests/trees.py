@@ -10,8 +10,8 @@ from typing import Any
 
 from iasfs.blob import BaseBlob, Blob, BytesBlob, SparseBlob
 from iasfs.buffers import Buffer
+from iasfs.making import mkfs
 from iasfs.read.image import Image
-from iasfs.sources import mkfs
 from iasfs.testing import content
 from iasfs.tree import Node, Tree
 

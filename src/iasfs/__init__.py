@@ -11,9 +11,8 @@ Only what every program needs is loaded with the package; the rest comes when it
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from iasfs.blob import Blob, BytesBlob, FileBlob
 from iasfs.errors import (
@@ -28,10 +27,11 @@ from iasfs.errors import (
 )
 
 if TYPE_CHECKING:
-    from iasfs.layers import IAS
+    from iasfs.layers import IAS, Layer
+    from iasfs.making import mkfs
     from iasfs.read.check import Problem, dump, fsck
     from iasfs.read.image import Image
-    from iasfs.sources import mkfs
+    from iasfs.sources import Openable
     from iasfs.tree import Node, Tree
     from iasfs.write.writer import Made, Writer
 
@@ -46,6 +46,7 @@ __all__ = [
     "FormatError",
     "IasfsError",
     "Image",
+    "Layer",
     "Made",
     "Node",
     "Problem",
@@ -63,6 +64,7 @@ __all__ = [
 _HOMES = {
     "IAS": "iasfs.layers",
     "Image": "iasfs.read.image",
+    "Layer": "iasfs.layers",
     "Made": "iasfs.write.writer",
     "Node": "iasfs.tree",
     "Problem": "iasfs.read.check",
@@ -70,10 +72,8 @@ _HOMES = {
     "Writer": "iasfs.write.writer",
     "dump": "iasfs.read.check",
     "fsck": "iasfs.read.check",
-    "mkfs": "iasfs.sources",
+    "mkfs": "iasfs.making",
 }
-
-Openable = str | os.PathLike[str] | BinaryIO | Blob
 
 
 def __getattr__(name: str) -> Any:
@@ -93,12 +93,14 @@ def open(
     *,
     devices: Sequence[Openable] = (),
     storage_options: Mapping[str, Any] | None = None,
+    lenient: bool = False,
 ) -> Image:
     """Open an image for reading.
 
     ``source`` is a local path, an fsspec URL, a seekable binary file object, or a
     :class:`~iasfs.blob.Blob`; ``devices`` are the extra devices that the image names, in its
-    order, each given in the same ways.  Only what is asked for is read.
+    order, each given in the same ways.  Only what is asked for is read.  ``lenient`` opens one
+    whose superblock has a wrong checksum too: :func:`fsck` then says so, and what else is wrong.
 
     Raises :class:`~iasfs.errors.FormatError` if it is not an EROFS image,
     :class:`~iasfs.errors.UnsupportedFeature` if it needs what this library does not know, and
@@ -111,7 +113,7 @@ def open(
     try:
         for one in (source, *devices):
             blobs.append(open_blob(one, storage_options))
-        return Image(blobs[0], devices=blobs[1:])
+        return Image(blobs[0], devices=blobs[1:], lenient=lenient)
     except BaseException:
         for blob, given in zip(blobs, (source, *devices)):
             if blob is not given:

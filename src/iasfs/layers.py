@@ -71,7 +71,7 @@ class IAS:
         (to which ``storage_options`` belong), a binary file object, which need not seek, or a
         blob.  Where ``diff_id`` is given and a layer of that name is there, one small request says
         so and ``source`` is not touched; else ``diff_id`` must be what the tar hashes to.
-        ``whiteouts`` and the other options are those of :func:`iasfs.sources.mkfs`.
+        ``whiteouts`` and the other options are those of :func:`iasfs.making.mkfs`.
 
         Raises :class:`~iasfs.errors.DigestMismatch` if the tar has another diffID,
         :class:`~iasfs.errors.FormatError` if it is not well formed, and

@@ -79,7 +79,7 @@ def test_many_reads_answer_as_slices(profile: str, reads: list[tuple[str, int, i
     assert image.read_many(reads) == expected(reads)
 
 
-@given(reads=st.lists(places, max_size=12), limit=st.sampled_from((1, 5000, 70_000)))
+@given(reads=st.lists(places, max_size=12), limit=st.sampled_from((1000, 5000, 70_000)))
 def test_portions_do_not_show(reads: list[tuple[str, int, int]], limit: int) -> None:
     """With rounds and a cache so small that nearly every piece is alone."""
     with pytest.MonkeyPatch.context() as patch:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iasfs.read.file import WINDOW_SIZE, File
+from iasfs.read.image import Image
 from iasfs.testing import content
 from trees import image_of, tree_of
 
@@ -25,11 +28,15 @@ CONTENTS = {
     "random": bytes(content(700_000, "random").read_at(0, 700_000)),
 }
 SIZES = (0, 1, 10, 4096, WINDOW_SIZE // 2 - 1, WINDOW_SIZE // 2, WINDOW_SIZE, 300_000)
-IMAGE = image_of(tree_of({"dir/" + name: data for name, data in CONTENTS.items()}))
+
+
+@cache
+def image() -> Image:
+    return image_of(tree_of({"dir/" + name: data for name, data in CONTENTS.items()}))
 
 
 def opened(name: str) -> File:
-    file = IMAGE.open(f"dir/{name}")
+    file = image().open(f"dir/{name}")
     assert isinstance(file, File)
     return file
 
@@ -109,7 +116,7 @@ def test_pread_is_that_of_os(disk: Path, name: str, places: list[tuple[int, int]
 def test_text_is_read_as_from_disk(disk: Path, name: str, newline: str | None) -> None:
     with (
         open(disk / name, encoding="latin-1", newline=newline) as judge,
-        IMAGE.open(f"dir/{name}", "r", encoding="latin-1", newline=newline) as file,
+        image().open(f"dir/{name}", "r", encoding="latin-1", newline=newline) as file,
     ):
         assert list(file) == list(judge)
         file.seek(0)
@@ -164,8 +171,6 @@ def test_a_short_answer_means_the_end() -> None:
 
 
 def test_readinto_takes_any_writable_buffer(short: File) -> None:
-    from array import array
-
     numbers = array("H", [0] * 3)
     assert short.readinto(numbers) == 6
     assert numbers.tobytes() == b"one\ntw"

@@ -17,8 +17,8 @@ import pytest
 from helpers import compare, describe_files, describe_tree_object
 from iasfs.blob import BytesBlob, FileBlob
 from iasfs.errors import BlobNotFound, FormatError, StorageError, WriteError
+from iasfs.making import mkfs
 from iasfs.read.image import Image
-from iasfs.sources import mkfs
 from iasfs.testing import FaultyBlob, content
 from iasfs.tree import Node, Tree
 from iasfs.write.scan import ScannedFile
@@ -328,7 +328,7 @@ def test_a_writer_refuses_unknown_options() -> None:
 
 PEAK = """
 import resource, sys
-from iasfs.sources import mkfs
+from iasfs.making import mkfs
 from trees import PatternBlob, tree_of
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 sizes = [int(size) << 20 for size in sys.argv[2:]]

@@ -27,12 +27,17 @@ class ImageSource:
     devices: tuple[str, ...]
     storage_options: dict[str, Any]
 
-    def open(self) -> Image:
-        """Open it."""
+    def open(self, *, lenient: bool = False) -> Image:
+        """Open it; ``lenient`` as :func:`iasfs.open` has it."""
         import iasfs
 
         if self.ias is None:
-            return iasfs.open(self.name, devices=self.devices, storage_options=self.storage_options)
+            return iasfs.open(
+                self.name,
+                devices=self.devices,
+                storage_options=self.storage_options,
+                lenient=lenient,
+            )
         if self.devices:
             raise click.UsageError("--device and --ias exclude each other")
         ias = iasfs.IAS(self.ias, storage_options=self.storage_options)

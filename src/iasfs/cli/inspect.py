@@ -42,7 +42,7 @@ def fsck(source: ImageSource, no_contents: bool, as_json: bool) -> int:
             output.line(printable(str(problem)))
 
     try:
-        with source.open() as image:
+        with source.open(lenient=True) as image:
             for problem in iasfs.fsck(image, contents=not no_contents):
                 say(problem)
     except FormatError as error:  # so wrong that it cannot be opened

@@ -94,7 +94,7 @@ class Superblock(NamedTuple):
     xattr_prefix_count: int = 0
     xattr_prefix_start: int = 0
     checksum: int | None = None
-    """As stored; ``None`` if the image has none.  :func:`unpack` has checked it."""
+    """As stored; ``None`` if the image has none."""
 
     @property
     def block_size(self) -> int:
@@ -136,8 +136,10 @@ def _require(condition: bool, what: str, offset: int) -> None:
         raise FormatError(what, offset=disk.SUPER_OFFSET + offset)
 
 
-def unpack(front: Buffer, image_size: int) -> Superblock:
+def unpack(front: Buffer, image_size: int, *, lenient: bool = False) -> Superblock:
     """Read the superblock from the front of an image.
+
+    ``lenient`` takes one whose checksum is wrong, for who wants to see what else is.
 
     ``front`` is the image from byte 0, up to :data:`FRONT_SIZE` bytes (less only where the image
     is shorter).  Raises :class:`~iasfs.errors.FormatError` for anything that is not a sound
@@ -160,8 +162,12 @@ def unpack(front: Buffer, image_size: int) -> Superblock:
         names = ", ".join(_bit_name(bit, _INCOMPAT_NAMES, "incompat") for bit in _bits(unknown))
         raise UnsupportedFeature(names, offset=disk.SUPER_OFFSET + 80)
     if raw.feature_compat & disk.FEATURE_COMPAT_SB_CHKSUM:
-        stored, found = raw.checksum, _checksum(front, raw.blkszbits)
-        _require(stored == found, f"superblock checksum {found:#010x}, stored {stored:#010x}", 4)
+        stored, found = raw.checksum, checksum(front, raw.blkszbits)
+        _require(
+            lenient or stored == found,
+            f"superblock checksum {found:#010x}, stored {stored:#010x}",
+            4,
+        )
     root_nid, blocks = raw.rootnid_2b, raw.blocks_lo
     if raw.feature_incompat & disk.FEATURE_INCOMPAT_48BIT and raw.rootnid_8b:
         root_nid, blocks = raw.rootnid_8b, blocks | raw.rootnid_2b << 32
@@ -304,7 +310,8 @@ def pack(superblock: Superblock) -> bytes:
     return raw
 
 
-def _checksum(front: Buffer, blkszbits: int) -> int:
+def checksum(front: Buffer, blkszbits: int) -> int:
+    """The checksum of a superblock, and of what lies behind it in its block."""
     block_size = 1 << blkszbits
     size = block_size - disk.SUPER_OFFSET if block_size > disk.SUPER_OFFSET else block_size
     end = disk.SUPER_OFFSET + size
@@ -317,7 +324,7 @@ def _checksum(front: Buffer, blkszbits: int) -> int:
 
 def with_checksum(front: Buffer, blkszbits: int = 12) -> bytes:
     """The front of an image with its checksum set; the whole first block must be there."""
-    value = _checksum(front, blkszbits).to_bytes(4, "little")
+    value = checksum(front, blkszbits).to_bytes(4, "little")
     at = disk.SUPER_OFFSET + 4
     return bytes(front[:at]) + value + bytes(front[at + 4 :])
 

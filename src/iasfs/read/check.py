@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from iasfs import paths
 from iasfs.errors import FormatError
-from iasfs.format import dirent, disk, xattr
+from iasfs.format import dirent, disk, superblock, xattr
 from iasfs.format.dirent import Entry
 from iasfs.format.inode import Inode, file_type
 from iasfs.format.table import Extent, ExtentTable, Kind, resolve
@@ -68,6 +68,7 @@ def fsck(image: Image, *, contents: bool = True) -> Iterator[Problem]:
 
     With ``contents=False`` files are not decoded, and only metadata is read.  An image that lies
     so much that to check it all would have no end is checked in part, which is a problem too.
+    One whose superblock has a wrong checksum has to be opened as ``lenient`` for this.
     Raises :class:`~iasfs.errors.StorageError` if the store does not give the bytes.
     """
     check = _Check(image, contents)
@@ -165,6 +166,11 @@ class _Check:
     def _check_superblock(self) -> None:
         block, raw, size = self._block, self._raw, self._image.size
         start = disk.SUPER_OFFSET
+        if block.checksum is not None:
+            found = superblock.checksum(self._metadata.front, block.blkszbits)
+            if found != block.checksum:
+                what = f"superblock checksum {found:#010x}, stored {block.checksum:#010x}"
+                self.report(None, what, start + 4)
         end = block.blocks << block.blkszbits
         if end > size:
             self.report(None, f"{end} bytes of blocks, the image has {size}", start + 0x24)

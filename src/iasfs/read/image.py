@@ -40,9 +40,11 @@ class Image:
 
     ``blob`` holds the image, ``devices`` its extra devices if it names any; ``name`` is what
     errors call it.  ``metadata_size`` in bytes, if it is known, lets one request bring the whole
-    tree; a wrong one costs bytes or a request more.  Raises :class:`~iasfs.errors.FormatError` if
-    it is not an EROFS image and :class:`~iasfs.errors.UnsupportedFeature` if it needs a feature
-    unknown here.
+    tree; a wrong one costs bytes or a request more.  ``lenient`` opens an image whose superblock
+    has a wrong checksum, as :func:`~iasfs.read.check.fsck` wants it.
+
+    Raises :class:`~iasfs.errors.FormatError` if it is not an EROFS image and
+    :class:`~iasfs.errors.UnsupportedFeature` if it needs a feature unknown here.
     """
 
     def __init__(
@@ -52,11 +54,12 @@ class Image:
         devices: Sequence[Blob] = (),
         name: str | None = None,
         metadata_size: int = 0,
+        lenient: bool = False,
     ) -> None:
         self.name = name if name is not None else getattr(blob, "name", None)
         self._blobs = [blob, *devices]
         try:
-            self.volume = Volume(blob, devices, metadata_size=metadata_size)
+            self.volume = Volume(blob, devices, metadata_size=metadata_size, lenient=lenient)
             self._root = self.volume.inode(self.volume.superblock.root_nid)
             if not self._root.is_dir:
                 raise FormatError("the root is not a directory", nid=self._root.nid)

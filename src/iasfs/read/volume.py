@@ -32,9 +32,16 @@ class Volume:
     the size of the metadata zone in bytes, if it is known, or a guess.
     """
 
-    def __init__(self, blob: Blob, devices: Sequence[Blob] = (), *, metadata_size: int = 0) -> None:
+    def __init__(
+        self,
+        blob: Blob,
+        devices: Sequence[Blob] = (),
+        *,
+        metadata_size: int = 0,
+        lenient: bool = False,
+    ) -> None:
         self.metadata = Metadata(blob, metadata_size)
-        self.superblock = superblock.unpack(self.metadata.front, blob.size)
+        self.superblock = superblock.unpack(self.metadata.front, blob.size, lenient=lenient)
         self.blobs = [blob, *devices]
         slots = superblock.unpack_devices(self.metadata.read(*self.superblock.device_table))
         if devices and len(devices) != len(slots):
