@@ -100,7 +100,7 @@ def open(
     ``source`` is a local path, an fsspec URL, a seekable binary file object, or a
     :class:`~iasfs.blob.Blob`; ``devices`` are the extra devices that the image names, in its
     order, each given in the same ways.  Only what is asked for is read.  ``lenient`` opens one
-    whose superblock has a wrong checksum too: :func:`~iasfs.read.check.fsck` then says so, and what else is wrong.
+    whose superblock has a wrong checksum too, for :func:`~iasfs.read.check.fsck` to go on.
 
     Raises :class:`~iasfs.errors.FormatError` if it is not an EROFS image,
     :class:`~iasfs.errors.UnsupportedFeature` if it needs what this library does not know, and
