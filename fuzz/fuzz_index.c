@@ -6,8 +6,7 @@
  * undefined behaviour, no hang.
  *
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
- *         -Isrc/iasfs/_native -o fuzz_index \
- *         fuzz/fuzz_index.c src/iasfs/_native/namei.c src/iasfs/_native/zindex.c
+ *         -Isrc/iasfs/_native -o fuzz_index fuzz/fuzz_index.c
  *     ./fuzz_index -timeout=10 -max_len=16384 fuzz/corpus/index
  *
  * The first byte of an input chooses the target; the numbers that a target wants come next, and
@@ -17,8 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "namei.h"
-#include "zindex.h"
+#include "namei.c"
+#include "zindex.c"
 
 struct input {
     const uint8_t *data;

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from iasfs.buffers import Buffer, Range
-from iasfs.errors import FormatError
+from iasfs.errors import FormatError, StorageError
 from iasfs.format import disk
 from iasfs.format.codec import DecodeError, Decoder, Job
 from iasfs.format.inode import Inode
@@ -208,6 +208,9 @@ class Data:
         for device, ranges in wanted.items():
             answers = self._volume.blobs[device].read_many(list(ranges))
             for (offset, size), data in zip(ranges, answers):
+                if len(data) != size:  # a blob that breaks its promise
+                    name = getattr(self._volume.blobs[device], "name", None)
+                    raise StorageError(f"{len(data)} bytes came for {size} at {offset}", name=name)
                 stored[device, offset, size] = data
         return stored
 
