@@ -19,39 +19,7 @@
 #include "namei.c"
 #include "zindex.c"
 
-struct input {
-    const uint8_t *data;
-    size_t size;
-};
-
-static void must(int condition)
-{
-    if (!condition)
-        __builtin_trap();
-}
-
-/* The next `bytes` of the input as a number; zeros behind its end. */
-static uint64_t number(struct input *input, size_t bytes)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < bytes && input->size != 0; i++, input->data++, input->size--)
-        value |= (uint64_t)*input->data << 8 * i;
-    return value;
-}
-
-/* The next `size` bytes, or what is left, in memory of their own. */
-static uint8_t *copy(struct input *input, size_t *size)
-{
-    if (*size > input->size)
-        *size = input->size;
-    uint8_t *data = malloc(*size != 0 ? *size : 1);
-    must(data != NULL);
-    if (*size != 0)
-        memcpy(data, input->data, *size);
-    input->data += *size;
-    input->size -= *size;
-    return data;
-}
+#include "input.h"
 
 /* --- a compressed index --- */
 
@@ -109,7 +77,7 @@ static void fuzz_decode(struct input *input)
     index.lclusterbits = index.blkszbits + (unsigned)number(input, 1) % 16;
     index.size = number(input, 8);
     index.data_size = input->size;
-    uint8_t *data = copy(input, &index.data_size);
+    uint8_t *data = piece(input, &index.data_size);
     index.data = data;
     if (iasfs_zindex_valid(&index)) {
         size_t count, again;
@@ -138,10 +106,10 @@ static void fuzz_resolve(struct input *input)
     meta.meta_blkaddr = number(input, 4);
     meta.root_nid = number(input, 8);
     struct iasfs_name path = {NULL, (size_t)number(input, 1)};
-    uint8_t *bytes = copy(input, &path.size);
+    uint8_t *bytes = piece(input, &path.size);
     path.bytes = bytes;
     meta.size = input->size;
-    uint8_t *data = copy(input, &meta.size);
+    uint8_t *data = piece(input, &meta.size);
     meta.data = data;
     struct iasfs_found found;
     size_t consumed;
@@ -165,10 +133,10 @@ static void fuzz_find(struct input *input)
 {
     size_t block_size = (size_t)512 << number(input, 1) % 8;
     struct iasfs_name name = {NULL, (size_t)number(input, 1)};
-    uint8_t *bytes = copy(input, &name.size);
+    uint8_t *bytes = piece(input, &name.size);
     name.bytes = bytes;
     size_t size = input->size;
-    uint8_t *data = copy(input, &size);
+    uint8_t *data = piece(input, &size);
     struct iasfs_found one, all;
     enum iasfs_order order = iasfs_block_find(data, size, name, &one);
     enum iasfs_order in_all = iasfs_dir_find(data, size, block_size, name, &all);

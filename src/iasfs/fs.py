@@ -30,8 +30,9 @@ from fsspec import AbstractFileSystem
 
 from iasfs.errors import FormatError, IasfsError
 from iasfs.format.inode import Inode
+from iasfs.paths import is_url
 from iasfs.read.image import Image
-from iasfs.sources import Openable, is_url, open_blob
+from iasfs.sources import Openable, open_blob
 
 Info = dict[str, Any]
 OnError = Literal["raise", "return", "omit"]

@@ -44,3 +44,8 @@ def split(path: bytes) -> list[bytes]:
 def like(path: AnyPath, name: bytes) -> Any:
     """A name in the type of a path: ``str``, or bytes where that is bytes."""
     return name if isinstance(os.fspath(path), bytes) else decode(name)
+
+
+def is_url(path: str) -> bool:
+    """Whether fsspec is to find it; anything else is a local path."""
+    return "://" in path or "::" in path

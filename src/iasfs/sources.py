@@ -12,16 +12,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, BinaryIO, TypeGuard
 
+from iasfs import paths
 from iasfs.blob import Blob, BytesBlob, FileBlob, FileObjectBlob
 
 Openable = str | os.PathLike[str] | BinaryIO | Blob
 """What an image may be opened by."""
 TarSource = Openable
-
-
-def is_url(path: str) -> bool:
-    """Whether fsspec is to find it; anything else is a local path."""
-    return "://" in path or "::" in path
 
 
 def is_directory(source: object) -> TypeGuard[str | os.PathLike[str]]:
@@ -36,7 +32,7 @@ def open_blob(source: Openable, storage_options: Mapping[str, Any] | None = None
     """
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        if is_url(path):
+        if paths.is_url(path):
             from iasfs.ias.objects import FsspecBlob
 
             return FsspecBlob(path, **(storage_options or {}))
@@ -55,7 +51,7 @@ def open_tar(
     if not isinstance(source, (str, os.PathLike)):
         return source, getattr(source, "name", None)
     path = os.fspath(source)
-    if is_url(path):
+    if paths.is_url(path):
         from iasfs.ias.objects import open_stream
 
         # A stream, not a blob: a tar is read front to back, once.

@@ -24,19 +24,20 @@ from typing import NamedTuple, Self
 
 from iasfs.errors import FormatError
 from iasfs.format import disk
+from iasfs.format.codec import Algorithm
 from iasfs.format.superblock import Device, Superblock
 
 
 class Kind(IntEnum):
     """How the stored bytes of an extent become bytes of the file."""
 
-    LZ4 = disk.COMPRESSION_LZ4
-    LZMA = disk.COMPRESSION_LZMA
-    DEFLATE = disk.COMPRESSION_DEFLATE
-    ZSTD = disk.COMPRESSION_ZSTD
-    PLAIN = 4
+    LZ4 = Algorithm.LZ4
+    LZMA = Algorithm.LZMA
+    DEFLATE = Algorithm.DEFLATE
+    ZSTD = Algorithm.ZSTD
+    PLAIN = Algorithm.PLAIN
     """The first ``size`` of the stored bytes, as they are."""
-    INTERLACED = 5
+    INTERLACED = Algorithm.INTERLACED
     """The stored bytes rotated so that byte x of the file is at ``x % block size`` of a block."""
     HOLE = 6
     """Zeros; nothing is stored, ``address`` and ``stored`` are 0."""

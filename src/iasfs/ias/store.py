@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from iasfs import paths
 from iasfs.blob import Blob
 from iasfs.errors import BlobExists, BlobNotFound, IasfsError, StorageError
 from iasfs.ias import layout
@@ -28,7 +29,7 @@ def connect(
     path = os.fspath(root)
     if "::" not in path and path.startswith(("file://", "local://")):
         path = unquote(urlsplit(path).path)
-    elif "://" in path or "::" in path:
+    elif paths.is_url(path):
         return ObjectBackend(path, storage_options)
     return PosixBackend(path)
 
